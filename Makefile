@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3.11
+BIN := .venv/bin
+# pip 24.1 and later refuse the metadata of Catalyst 22.4 (docs/decisions/0001-pip.md).
+PIP_VERSION := 24.0
+STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+# Idle OpenMP threads spin; on two cores they make steps many times slower.
+export OMP_NUM_THREADS ?= 2
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv with everything pinned (quick when already done)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[data,trainer,predictor,pipelines,ui,dev]'
+	@rm -f .venv/.installed-*
+	@touch $(STAMP)
+
+.PHONY: demo
+demo: setup ## the main job: synthetic CVAT export -> pipeline -> served prediction
+	$(BIN)/segmentor demo
+
+.PHONY: test
+test: setup ## lint, types, walls, and every test that needs no Docker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m 'not docker and not cluster'
+
+.PHONY: check
+check: setup ## lint, types and walls alone (what pre-commit runs)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## format the code and sort imports
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: compile
+compile: setup ## compile pipelines/segmentation.yaml
+	$(BIN)/segmentor compile
+
+.PHONY: clean
+clean: ## remove caches and run folders (keeps .venv)
+	rm -rf outputs multirun .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

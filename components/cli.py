@@ -1,0 +1,147 @@
+"""The front door of every step: parsing, logging, exit codes, atomic outputs, KFP's ExecutorOutput.
+
+Exit codes: 0 done, 1 a bug (traceback), 2 usage, 3 a known error (one line on stderr), 130 Ctrl-C,
+143 SIGTERM. Standard library only, so that `--help` and a wrong flag answer at once.
+"""
+
+import argparse
+import contextlib
+import errno
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from components.executor_output import write_executor_output
+from segmentor.errors import SegmentorError
+
+Scalar = str | int | float | bool
+# Metadata of each output artifact by name: flat, scalars only, as the cluster takes nothing else.
+ArtifactMetadata = Mapping[str, Mapping[str, Scalar]]
+
+EXIT_KNOWN_ERROR = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+def step_parser(step: str, description: str) -> argparse.ArgumentParser:
+    """Makes the parser of a step, with the flag that KFP's task needs."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m components.{step}",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--executor-input",
+        metavar="JSON",
+        default=argparse.SUPPRESS,
+        help="KFP's ExecutorInput ('{{$}}'); by hand it is left out",
+    )
+    return parser
+
+
+def run_step(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], ArtifactMetadata],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses, works, reports; returns the exit code.
+
+    Args:
+        parser: The step's parser.
+        work: The step. It imports what is heavy, writes its outputs, and returns the metadata of
+            its output artifacts by name. Non-finite numbers are dropped: the cluster refuses them.
+        argv: Without the program's name; None takes the process's own.
+    """
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: _run(arguments, work))
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Runs `work` behind the door: known errors become one line and exit code 3."""
+    logging.basicConfig(
+        level=os.environ.get("SEGMENTOR_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        work()
+    except SegmentorError as error:
+        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        return EXIT_KNOWN_ERROR
+    except OSError as error:
+        # A full disk, a forbidden folder or a missing file is the user's to mend, not a bug.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
+            raise
+        where = error.filename or "output"
+        print(f"error: {where}: {error.strerror}", file=sys.stderr)
+        return EXIT_KNOWN_ERROR
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing half-written was left", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+@contextlib.contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling; renames it to `path` at the end, removes it on an error."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling file; renames it to `path` at the end, removes it on an error."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    try:
+        yield partial
+        partial.rename(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _run(
+    arguments: argparse.Namespace, work: Callable[[argparse.Namespace], ArtifactMetadata]
+) -> None:
+    metadata = {
+        name: {key: value for key, value in values.items() if _is_finite(value)}
+        for name, values in work(arguments).items()
+    }
+    if "executor_input" in arguments:
+        write_executor_output(arguments.executor_input, metadata)
+
+
+def _is_finite(value: Scalar) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    # As an exception, so that temporary outputs are removed on the way out.
+    raise SystemExit(EXIT_TERMINATED)

@@ -1,0 +1,155 @@
+"""Encoded images to pixels and back: the one place that knows formats and orientation."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segmentor.errors import ImageError
+
+# Pillow tries some forty decoders otherwise, several of them risky on hostile input.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# 12,000 x 9,000 photographs pass; a decompression bomb does not.
+MAX_PIXELS = 200_000_000
+
+# The limit is ours (MAX_PIXELS, an error): Pillow's own is a warning that is easy to miss.
+Image.MAX_IMAGE_PIXELS = None
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header says, before any pixel is decoded; `size` is (height, width) as displayed."""
+
+    format: str
+    size: tuple[int, int]
+    mode: str
+    orientation: int
+
+
+def read_header(content: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Reads format, size as displayed (EXIF applied) and mode; decodes nothing.
+
+    Raises:
+        ImageError: not an image of a known format, or more than `max_pixels`.
+    """
+    with _open(content, where, max_pixels) as image:
+        return _header(image)
+
+
+def decode_image(
+    content: bytes,
+    where: str = "image",
+    max_pixels: int = MAX_PIXELS,
+    at_least: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Decodes an image to RGB uint8 (H, W, 3), 0..255, upright.
+
+    Alpha is dropped, grey and palette are expanded, 16 bits become 8, EXIF orientation is applied.
+
+    Args:
+        content: The encoded file.
+        where: What to call it in errors.
+        max_pixels: Larger images are refused from the header, before they take memory.
+        at_least: A (height, width) that is enough. A JPEG at least twice as large in both is
+            decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster.
+
+    Raises:
+        ImageError: unknown format, truncated or corrupt data, or too many pixels.
+    """
+    return decode_with_size(content, where, max_pixels, at_least)[0]
+
+
+def decode_with_size(
+    content: bytes,
+    where: str = "image",
+    max_pixels: int = MAX_PIXELS,
+    at_least: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Does what `decode_image` does, and returns the source's (height, width), upright, as well."""
+    with _open(content, where, max_pixels) as image:
+        header = _header(image)
+        try:
+            if at_least is not None and header.format == "JPEG":
+                height, width = at_least[::-1] if header.orientation in _TRANSPOSED else at_least
+                image.draft("RGB", (width, height))
+            # Only when the tag says so: exif_transpose copies every image otherwise.
+            upright = ImageOps.exif_transpose(image) if header.orientation > 1 else image
+            return _to_rgb(upright), header.size
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise _undecodable(where, error) from error
+
+
+def decode_index(
+    content: bytes, where: str = "mask", max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decodes a one-channel PNG (grey or palette) to its raw values, uint8 (H, W).
+
+    Raises:
+        ImageError: not one channel of at most 8 bits, or not decodable.
+    """
+    with _open(content, where, max_pixels) as image:
+        if image.mode not in ("1", "L", "P"):
+            raise ImageError(where, f"a {image.mode} image", "one channel of 8 bits")
+        try:
+            return np.asarray(image.convert("L") if image.mode == "1" else image)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise _undecodable(where, error) from error
+
+
+def encode_png(pixels: NDArray[np.uint8], compress_level: int = 1) -> bytes:
+    """Encodes uint8 (H, W) or (H, W, 3) as PNG; level 1 is 5x faster than 6 and a few % larger."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """Encodes RGB uint8 (H, W, 3) as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # Damaged EXIF or TIFF tags do not hurt the pixels.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        found = "no data" if not content else "data that is no image of a known format"
+        raise ImageError(where, found, "JPEG, PNG, WebP, BMP or TIFF") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        raise ImageError(where, f"{width} x {height} pixels", f"at most {max_pixels:,} pixels")
+    return image
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    try:
+        orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError):
+        orientation = 1
+    width, height = image.size
+    size = (width, height) if orientation in _TRANSPOSED else (height, width)
+    return ImageHeader(image.format or "", size, image.mode, orientation)
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # 16-bit grey: 65535 -> 255. Pillow's own convert() would clip everything above 255.
+        grey = (np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _undecodable(where: str, error: Exception) -> ImageError:
+    return ImageError(where, f"an image that cannot be decoded ({error})", "a complete image file")

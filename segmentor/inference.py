@@ -1,0 +1,90 @@
+"""From an encoded image to a mask, the same way for evaluation, parity and serving.
+
+`Forward` is the one seam: torch's (segmentor.nn.deployable) and onnxruntime's
+(segmentor.onnx_model) have this signature, and everything else is shared.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.contract import ModelContract
+from segmentor.image_io import MAX_PIXELS, decode_with_size
+
+# RGB uint8 (N, H, W, 3) of any size -> probability float32 (N, C, h, w) at network resolution.
+Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def decode_for(
+    contract: ModelContract, content: bytes, where: str = "image", max_pixels: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decodes an image as the contract's model wants it.
+
+    Under the `resize` policy a JPEG much larger than the network's input is decoded at a reduced
+    scale: the detail would be thrown away by the resize anyhow. Training decodes by the same rule.
+
+    Returns:
+        RGB uint8 (H, W, 3), and the (height, width) of the source as displayed.
+
+    Raises:
+        ImageError: see `decode_image`.
+    """
+    at_least = contract.input.size if contract.input.size_policy == "resize" else None
+    return decode_with_size(content, where, max_pixels, at_least)
+
+
+def probability_at(probability: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Brings one image's probability (C, h, w) to (C, H, W), bilinear with half-pixel centres."""
+    if probability.shape[1:] == size:
+        return probability
+    height, width = size
+    planes = [
+        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in probability
+    ]
+    return np.stack(planes).astype(np.float32, copy=False)
+
+
+def mask_at(
+    probability: NDArray[np.float32], contract: ModelContract, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Takes the mask of one image at its source size.
+
+    Binary: class 1 where probability > threshold. Multiclass: the class of highest probability,
+    kept as a running maximum, so that memory does not grow with the number of classes; of equal
+    ones the lower index wins, as argmax has it.
+
+    Args:
+        probability: float32 (C, h, w).
+        contract: Of the model that made it.
+        size: (height, width) of the source.
+
+    Returns:
+        uint8 (H, W), class indices.
+    """
+    first = probability_at(probability[:1], size)[0]
+    if contract.is_binary:
+        return np.asarray(first > contract.threshold, np.uint8)
+    mask = np.zeros(size, np.uint8)
+    best = first.copy()
+    for index in range(1, len(probability)):
+        plane = probability_at(probability[index : index + 1], size)[0]
+        mask[plane > best] = index
+        np.maximum(best, plane, out=best)
+    return mask
+
+
+def predict_mask(
+    forward: Forward, contract: ModelContract, content: bytes, where: str = "image"
+) -> NDArray[np.uint8]:
+    """The whole path for one encoded image: decode, forward, mask at the source size.
+
+    Returns:
+        uint8 (H, W), class indices, H and W as displayed.
+
+    Raises:
+        ImageError: the image cannot be decoded.
+    """
+    pixels, size = decode_for(contract, content, where)
+    return mask_at(forward(pixels[None])[0], contract, size)

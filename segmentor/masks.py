@@ -1,0 +1,71 @@
+"""Masks: uint8 (H, W), each pixel a class index or ignore_index; encoding, checks and rendering."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.errors import MaskError
+from segmentor.image_io import decode_index, encode_png
+from segmentor.label_map import LabelMap
+
+
+def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> list[int]:
+    """Counts the pixels of each class, in the order of the label map; ignored pixels are left out.
+
+    Raises:
+        MaskError: a pixel holds neither a class index nor ignore_index; the first is named.
+    """
+    counts = np.bincount(mask.ravel(), minlength=256)
+    classes = len(label_map)
+    stray = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != label_map.ignore_index]
+    if stray:
+        y, x = (int(v) for v in np.argwhere(mask == stray[0])[0])
+        raise MaskError(
+            where,
+            f"class index {stray[0]} at (y={y}, x={x})",
+            f"0..{classes - 1} or ignore_index {label_map.ignore_index}",
+            "rerun convert_labels or extend the label map",
+        )
+    return [int(v) for v in counts[:classes]]
+
+
+def encode_mask(mask: NDArray[np.uint8]) -> bytes:
+    """Encodes a mask as an 8-bit grey PNG whose values are class indices."""
+    return encode_png(mask)
+
+
+def decode_mask(content: bytes, where: str) -> NDArray[np.uint8]:
+    """Decodes what `encode_mask` wrote.
+
+    Raises:
+        ImageError: the PNG is corrupt or has more than one channel.
+    """
+    return decode_index(content, where)
+
+
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resizes by nearest neighbour (pixel centres), so that no class is invented."""
+    height, width = size
+    resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, np.uint8)
+
+
+def colour_mask(mask: NDArray[np.uint8], label_map: LabelMap) -> NDArray[np.uint8]:
+    """Renders a mask with the colours of the label map: RGB uint8 (H, W, 3), for eyes only."""
+    return label_map.palette()[mask]
+
+
+def overlay(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], label_map: LabelMap, opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """Blends the colour mask over an image of the same size; background stays as it is.
+
+    Returns RGB uint8 (H, W, 3). Class edges are drawn solid, so that thin classes stay visible.
+    """
+    colours = colour_mask(mask, label_map)
+    blended = cv2.addWeighted(image, 1 - opacity, colours, opacity, 0)
+    edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    shown = mask != 0 if label_map.names[0] == "background" else np.ones_like(mask, bool)
+    result = np.where(shown[:, :, None], blended, image)
+    result[edges & shown] = colours[edges & shown]
+    return np.asarray(result, np.uint8)

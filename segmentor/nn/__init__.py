@@ -1,0 +1,1 @@
+"""Everything of the shared library that needs torch: network, deployable module, checkpoint."""

@@ -1,0 +1,91 @@
+"""A served model: model.onnx with its contract inside, run by onnxruntime."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from segmentor.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelContract
+from segmentor.digests import digest_file
+from segmentor.errors import ContractError
+
+MODEL_FILE = "model.onnx"
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+
+class OnnxModel:
+    """An ONNX segmentation model, its contract and its digest; `forward` is a `Forward`."""
+
+    def __init__(
+        self, path: Path, threads: int | None = None, provider: str = CPU, spinning: bool = True
+    ) -> None:
+        """Loads the model.
+
+        Args:
+            path: The .onnx file, or a folder with model.onnx in it.
+            threads: Intra-op threads; None takes the CPUs this process may use.
+            provider: CPUExecutionProvider or CUDAExecutionProvider. Never chosen from what is
+                available: the CPU wheel lists a cloud provider first.
+            spinning: Whether idle threads spin. Faster in a loop; in a server they steal the CPU
+                that decodes and encodes.
+
+        Raises:
+            ContractError: no file, no ONNX model, or no contract of ours inside.
+        """
+        self.path = path / MODEL_FILE if path.is_dir() else path
+        where = str(self.path)
+        if not self.path.is_file():
+            raise ContractError(where, "no such file", "an ONNX model", "run the export step")
+        if provider not in onnxruntime.get_available_providers():
+            raise ContractError(
+                where, f"no {provider} in this onnxruntime", "an installed provider"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or available_cpus()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "1" if spinning else "0"
+        )
+        try:
+            self.session = onnxruntime.InferenceSession(where, options, providers=[provider])
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            reason = str(error).splitlines()[0][:200]
+            raise ContractError(where, f"not a loadable ONNX model ({reason})") from error
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise ContractError(
+                where, "an ONNX model without a contract", "one written by the export step"
+            )
+        self.contract = ModelContract.from_text(metadata[METADATA_KEY], where)
+        self.digest = digest_file(self.path)
+
+    def forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB uint8 (N, H, W, 3) -> probability float32 (N, C, h, w)."""
+        (probability,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: images})
+        return np.asarray(probability, np.float32)
+
+
+def available_cpus() -> int:
+    """CPUs this process may use: its affinity, and the cgroup's quota (v2, else v1), rounded up."""
+    cpus = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)

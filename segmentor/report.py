@@ -1,0 +1,134 @@
+"""Self-contained HTML reports: one file, no script from elsewhere, readable in the pipelines UI."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from segmentor.image_io import encode_jpeg, encode_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("segmentor", "."), autoescape=True, undefined=StrictUndefined
+)
+
+
+@dataclass
+class Report:
+    """A page that grows from top to bottom; every text is escaped."""
+
+    title: str
+    subtitle: str = ""
+    _blocks: list[Markup] = field(default_factory=list)
+
+    def section(self, title: str, text: str = "") -> None:
+        """Starts a section."""
+        self._add(f"<h2>{html.escape(title)}</h2>")
+        if text:
+            self.paragraph(text)
+
+    def paragraph(self, text: str) -> None:
+        """Adds a paragraph."""
+        self._add(f"<p>{html.escape(text)}</p>")
+
+    def notice(self, text: str, kind: str = "warning") -> None:
+        """Adds a coloured box; `kind` is `good`, `warning` or `bad`."""
+        self._add(f'<p class="notice {html.escape(kind)}">{html.escape(text)}</p>')
+
+    def key_values(self, values: Iterable[tuple[str, Any]]) -> None:
+        """Adds a two-column list of facts."""
+        rows = "".join(
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(_text(value))}</td></tr>"
+            for key, value in values
+        )
+        self._add(f'<table class="facts">{rows}</table>')
+
+    def tiles(self, values: Iterable[tuple[str, Any]]) -> None:
+        """Adds large figures with their names: what a reader should see first."""
+        cells = "".join(
+            f'<div class="tile"><b>{html.escape(_text(value))}</b>{html.escape(name)}</div>'
+            for name, value in values
+        )
+        self._add(f'<div class="tiles">{cells}</div>')
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Adds a table; numbers are set to the right."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+        body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
+        self._add(
+            f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def pictures(
+        self, pictures: Iterable[tuple[str, NDArray[np.uint8]]], lossless: bool = False
+    ) -> None:
+        """Adds a sheet of pictures, RGB uint8 (H, W, 3), each with its caption."""
+        figures = []
+        for caption, pixels in pictures:
+            content = encode_png(pixels, 6) if lossless else encode_jpeg(pixels)
+            kind = "png" if lossless else "jpeg"
+            source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+            text = html.escape(caption)
+            figures.append(
+                f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+            )
+        self._add(f'<div class="sheet">{"".join(figures)}</div>')
+
+    def chart(self, figure: "Figure", caption: str = "") -> None:
+        """Adds a matplotlib figure as SVG."""
+        buffer = io.StringIO()
+        # A fixed date and salt: the same data gives the same file.
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        svg = buffer.getvalue()
+        svg = svg[svg.index("<svg") :]
+        note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        self._add(f'<figure class="chart">{svg}{note}</figure>')
+
+    def legend(self, classes: Iterable[tuple[str, tuple[int, int, int]]]) -> None:
+        """Adds the colour of each class."""
+        items = "".join(
+            f'<span><i style="background:rgb({r},{g},{b})"></i>{html.escape(name)}</span>'
+            for name, (r, g, b) in classes
+        )
+        self._add(f'<p class="legend">{items}</p>')
+
+    def links(self, links: Iterable[tuple[str, str, str]]) -> None:
+        """Adds a list of (text, relative address, note)."""
+        items = "".join(
+            f'<li><a href="{html.escape(address)}">{html.escape(text)}</a> {html.escape(note)}</li>'
+            for text, address, note in links
+        )
+        self._add(f"<ul>{items}</ul>")
+
+    def html(self) -> str:
+        """Returns the page."""
+        template = _TEMPLATES.get_template("report.html.j2")
+        return template.render(title=self.title, subtitle=self.subtitle, blocks=self._blocks)
+
+    def _add(self, markup: str) -> None:
+        self._blocks.append(Markup(markup))  # each caller escapes its texts
+
+
+def _cell(value: Any) -> str:
+    css = ' class="number"' if isinstance(value, int | float) else ""
+    return f"<td{css}>{html.escape(_text(value))}</td>"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "n/a" if value != value else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
