@@ -1,0 +1,1 @@
+"""The pipeline: its graph, the runners that execute it, and the command line."""
