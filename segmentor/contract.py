@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from segmentor.errors import ContractError
+from segmentor.errors import ContractError, LabelMapError
 from segmentor.label_map import LabelMap
 
 SCHEMA_VERSION = 1
@@ -118,8 +118,8 @@ class ModelContract:
                 provenance=dict(value["provenance"]),
             )
             kind = value["output"]["kind"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ContractError(where, f"a malformed contract ({error!r})") from error
+        except (KeyError, TypeError, ValueError, LabelMapError) as error:
+            raise ContractError(where, f"a malformed contract ({error})") from error
         if (kind == "binary") != contract.is_binary:
             raise ContractError(where, f"output kind '{kind}'", "the kind its label map implies")
         return contract

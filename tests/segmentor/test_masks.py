@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from segmentor.errors import ImageError, MaskError
+from segmentor.image_io import encode_png
+from segmentor.label_map import LabelMap
+from segmentor.masks import count_classes, decode_mask, encode_mask, overlay, resize_mask
+
+ROAD = LabelMap.of(["background", "road"])
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)))
+def test_encoded_mask_decodes_to_itself(mask):
+    np.testing.assert_array_equal(decode_mask(encode_mask(mask), "m"), mask)
+
+
+def test_counts_leave_ignored_pixels_out():
+    mask = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)
+    assert count_classes(mask, ROAD, "m") == [2, 2]
+
+
+def test_unknown_class_index_is_named_with_its_coordinate():
+    mask = np.zeros((20, 300), np.uint8)
+    mask[17, 203] = 9
+    with pytest.raises(MaskError, match=r"m.png: class index 9 at \(y=17, x=203\), expected 0..1"):
+        count_classes(mask, ROAD, "m.png")
+
+
+def test_colour_png_is_no_mask():
+    with pytest.raises(ImageError, match="RGB image, expected one channel"):
+        decode_mask(encode_png(np.zeros((2, 2, 3), np.uint8)), "m")
+
+
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)),
+    st.tuples(st.integers(1, 50), st.integers(1, 50)),
+)
+def test_resizing_a_mask_invents_no_class(mask, size):
+    resized = resize_mask(mask, size)
+    assert resized.shape == size
+    assert set(np.unique(resized)) <= set(np.unique(mask))
+
+
+def test_overlay_leaves_background_as_it_is_and_tints_the_class():
+    image = np.full((20, 20, 3), 100, np.uint8)
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 1
+    result = overlay(image, mask, ROAD)
+    assert (result[0, 0] == 100).all()
+    assert (result[10, 10] != 100).any()

@@ -1,0 +1,41 @@
+import numpy as np
+from matplotlib.figure import Figure
+
+from segmentor.report import Report
+
+
+def test_every_text_is_escaped():
+    evil = "<script>alert(1)</script>"
+    report = Report(evil, evil)
+    report.section(evil, evil)
+    report.notice(evil)
+    report.key_values([(evil, evil)])
+    report.tiles([(evil, evil)])
+    report.table([evil], [[evil]])
+    report.pictures([(evil, np.zeros((4, 4, 3), np.uint8))])
+    report.legend([(evil, (1, 2, 3))])
+    report.links([(evil, "a.html", evil)])
+    page = report.html()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 14
+
+
+def test_page_asks_nothing_of_the_network():
+    report = Report("Title")
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    report.chart(figure, "curve")
+    report.pictures([("p", np.zeros((4, 4, 3), np.uint8))], lossless=True)
+    page = report.html()
+    assert "<svg" in page
+    assert "data:image/png;base64," in page
+    for outside in ('src="http', 'href="http', "@import", "url(http"):
+        assert outside not in page
+
+
+def test_numbers_are_readable():
+    report = Report("Title")
+    report.table(["a", "b", "c"], [[1234567, 0.123456, float("nan")]])
+    assert "1,234,567" in report.html()
+    assert "0.1235" in report.html()
+    assert "n/a" in report.html()
