@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from components.executor_output import write_executor_output
+from components.executor_output import Metadata, write_executor_output
 from segmentor.errors import SegmentorError
 
-Scalar = str | int | float | bool
-# Metadata of each output artifact by name: flat, scalars only, as the cluster takes nothing else.
-ArtifactMetadata = Mapping[str, Mapping[str, Scalar]]
+# Metadata of each output artifact by name.
+ArtifactMetadata = Mapping[str, Metadata]
 
 EXIT_KNOWN_ERROR = 3
 EXIT_INTERRUPTED = 130
@@ -134,7 +133,7 @@ def _run(
         write_executor_output(arguments.executor_input, metadata)
 
 
-def _is_finite(value: Scalar) -> bool:
+def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from segmentor.errors import ConfigError
 
+Scalar = str | int | float | bool
+# Scalars, but for the confusion matrix of a ClassificationMetrics, which KFP wants nested: its
+# page reads it, no step does (what is nested comes back to a step in another form).
+Metadata = Mapping[str, Scalar | dict[str, object] | list[object]]
 
-def write_executor_output(
-    executor_input: str, metadata: Mapping[str, Mapping[str, str | int | float | bool]]
-) -> None:
+
+def write_executor_output(executor_input: str, metadata: Mapping[str, Metadata]) -> None:
     """Writes the ExecutorOutput to the path that the ExecutorInput names.
 
     Args:
         executor_input: The JSON that KFP put in place of '{{$}}'.
-        metadata: Flat scalars for each output artifact; those without any may be left out.
+        metadata: That of each output artifact; those without any may be left out.
 
     Raises:
         ConfigError: the text is no ExecutorInput, or `metadata` names an unknown output.
