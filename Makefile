@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
-# pip 24.1 and later refuse the metadata of Catalyst 22.4 (docs/decisions/0001-pip.md).
+# pip 24.1 and later refuse the metadata of Catalyst 22.4 (docs/decisions/0001-pip-24.0.md).
 PIP_VERSION := 24.0
 STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 # Idle OpenMP threads spin; on two cores they make steps many times slower.
@@ -29,20 +29,20 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the main job: synthetic CVAT export -> pipeline -> served prediction
 	$(BIN)/segmentor demo
 
-.PHONY: test
-test: setup ## lint, types, walls, and every test that needs no Docker
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m 'not docker and not cluster'
-
 .PHONY: check
 check: setup ## lint, types and walls alone (what pre-commit runs)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: test
+test: check ## lint, types, walls, and every test that is quick and needs no Docker
+	$(BIN)/python -m pytest -m 'not slow and not docker and not cluster'
+
+.PHONY: test-slow
+test-slow: setup ## the end-to-end tests on real data (CI always runs them)
+	$(BIN)/python -m pytest -m 'slow and not docker and not cluster'
 
 .PHONY: format
 format: setup ## format the code and sort imports

@@ -86,9 +86,12 @@ class Report:
 
     def chart(self, figure: "Figure", caption: str = "") -> None:
         """Adds a matplotlib figure as SVG."""
+        from matplotlib import rc_context  # here, so that the predictor needs no matplotlib
+
         buffer = io.StringIO()
-        # A fixed date and salt: the same data gives the same file.
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        # No date and a fixed salt for ids: the same data gives the same file.
+        with rc_context({"svg.hashsalt": "segmentor"}):
+            figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
         svg = buffer.getvalue()
         svg = svg[svg.index("<svg") :]
         note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
