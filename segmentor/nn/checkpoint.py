@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from segmentor.contract import ModelContract
+from segmentor.digests import digest_file, digest_json
 from segmentor.errors import ContractError
 from segmentor.nn.deployable import Deployable
 from segmentor.nn.network import NetworkConfig, build_network
@@ -52,6 +53,18 @@ def write_contract(folder: Path, contract: ModelContract) -> None:
     (folder / CONTRACT).write_text(text, encoding="utf-8")
 
 
+def checkpoint_digest(folder: Path) -> str:
+    """The digest of a checkpoint: of its weights, contract and configuration.
+
+    The state for resume is left out: it changes nothing of what the model does.
+
+    Raises:
+        ContractError: a file is missing.
+    """
+    _check_complete(folder)
+    return digest_json({name: digest_file(folder / name) for name in (WEIGHTS, CONTRACT, CONFIG)})
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Reads a checkpoint artifact; the network is on the CPU, in evaluation mode.
 
@@ -59,9 +72,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ContractError: a file is missing, or the weights do not fit the network.
     """
     where = str(folder)
-    for name in (WEIGHTS, CONTRACT, CONFIG):
-        if not (folder / name).is_file():
-            raise ContractError(where, f"no {name}", "a checkpoint artifact", "run train first")
+    _check_complete(folder)
     contract = ModelContract.from_text((folder / CONTRACT).read_text(encoding="utf-8"), where)
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
@@ -77,3 +88,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             where, f"weights that do not fit {network_config.architecture} ({reason})"
         ) from error
     return Checkpoint(network.eval(), network_config, contract, config)
+
+
+def _check_complete(folder: Path) -> None:
+    for name in (WEIGHTS, CONTRACT, CONFIG):
+        if not (folder / name).is_file():
+            raise ContractError(
+                str(folder), f"no {name}", "a checkpoint artifact", "run train first"
+            )

@@ -1,0 +1,94 @@
+"""The threshold sweep of a binary model: count pixels by probability first, reduce later.
+
+Train chooses the threshold of the contract with it on val, evaluate draws its curves with it on
+test. A pixel is foreground where probability > threshold, as `segmentor.inference.mask_at` has it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Probabilities fall into steps of 1/1000; thresholds between two steps are not told apart.
+STEPS = 1000
+# Source: the KITTI road benchmark, after PASCAL VOC 2007: precision at 11 recalls.
+RECALL_POINTS = 11
+
+
+def count_levels(
+    probability: NDArray[np.float32], truth: NDArray[np.bool_], valid: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Counts valid pixels by probability level; the counts of images add up.
+
+    Level k holds the pixels with (k - 1) / STEPS < probability <= k / STEPS.
+
+    Args:
+        probability: float32 (H, W) of class 1.
+        truth: bool (H, W), where the truth is class 1.
+        valid: bool (H, W), where there is ground truth.
+
+    Returns:
+        int64 (2, STEPS + 1): pixels whose truth is not class 1, and is class 1.
+    """
+    levels = np.ceil(probability[valid].astype(np.float64) * STEPS).astype(np.int64)
+    joined = levels + (STEPS + 1) * truth[valid]
+    return np.bincount(joined, minlength=2 * (STEPS + 1)).reshape(2, STEPS + 1)
+
+
+@dataclass(frozen=True)
+class ThresholdSweep:
+    """Scores at the thresholds 1/STEPS .. (STEPS-1)/STEPS, float64 arrays of that length.
+
+    Precision is 1 where nothing is predicted, recall NaN where the truth holds no foreground.
+    """
+
+    threshold: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    false_positive_rate: NDArray[np.float64]
+    iou: NDArray[np.float64]
+    f1: NDArray[np.float64]
+
+    def best(self) -> int:
+        """The position of the highest IoU (and of the highest F1: they rise and fall together).
+
+        Of a plateau its middle, which is safest on other data; 0.5 when there is no foreground.
+        """
+        if np.isnan(self.iou).all():
+            return len(self.iou) // 2
+        top = np.flatnonzero(self.iou == np.nanmax(self.iou))
+        return int(top[len(top) // 2])
+
+    def average_precision(self) -> float:
+        """The area under the precision-recall curve as a sum of steps, as scikit-learn has it."""
+        recall = np.concatenate([[0.0], self.recall[::-1]])
+        return float(np.sum(np.diff(recall) * self.precision[::-1]))
+
+    def interpolated_precision(self) -> float:
+        """AP of the KITTI road benchmark: the best precision at or beyond 11 recalls, averaged."""
+        if np.isnan(self.recall).any():
+            return float("nan")
+        points = np.linspace(0, 1, RECALL_POINTS)
+        reached = [self.precision[self.recall >= point] for point in points]
+        return float(np.mean([values.max() if values.size else 0.0 for values in reached]))
+
+
+def sweep(levels: NDArray[np.int64]) -> ThresholdSweep:
+    """Reduces the counts of `count_levels` (2, STEPS + 1) to scores at every threshold."""
+    # Predicted foreground at threshold k / STEPS: the levels above k.
+    above = levels[:, ::-1].cumsum(axis=1)[:, ::-1]  # (2, STEPS + 1)
+    false_positive, true_positive = above[:, 2:].astype(np.float64)  # k = 1 .. STEPS - 1
+    negatives, positives = (float(value) for value in levels.sum(axis=1))
+    predicted = true_positive + false_positive
+    missing = np.full_like(predicted, np.nan)
+    precision = np.divide(
+        true_positive, predicted, out=np.ones_like(predicted), where=predicted > 0
+    )
+    return ThresholdSweep(
+        threshold=np.arange(1, STEPS) / STEPS,
+        precision=precision,
+        recall=true_positive / positives if positives else missing,
+        false_positive_rate=false_positive / negatives if negatives else missing,
+        iou=true_positive / (positives + false_positive) if positives else missing,
+        f1=2 * true_positive / (positives + predicted) if positives else missing,
+    )
