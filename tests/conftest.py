@@ -1,10 +1,14 @@
 """What every test may use: the real data folder, and quiet, bounded threads."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
+
+from pipelines.store import embedded_store
+from segmentor.object_store import ObjectStore
 
 # Set before torch and onnxruntime start their pools: idle OpenMP threads spin and starve the rest.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -30,3 +34,18 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def store_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server on loopback; the value holds S3_ENDPOINT and the credentials."""
+    with embedded_store(tmp_path_factory.mktemp("store")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def store(store_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A client of the S3 server, whose variables are also set in the environment."""
+    for name, value in store_environment.items():
+        monkeypatch.setenv(name, value)
+    return ObjectStore.from_environment()

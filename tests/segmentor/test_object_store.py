@@ -1,0 +1,85 @@
+import socket
+import time
+import uuid
+
+import pytest
+
+from segmentor.errors import StoreError
+from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
+
+
+@pytest.fixture
+def bucket(store):
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    store.ensure_bucket(name)
+    return ObjectUri(name, "")
+
+
+def test_uri_parts():
+    uri = ObjectUri.parse("minio://data/a/b c?d#e.zip")
+    assert (uri.bucket, uri.key) == ("data", "a/b c?d#e.zip")
+    assert str(uri) == "s3://data/a/b c?d#e.zip"
+    assert str(ObjectUri("m", "a/").child("b")) == "s3://m/a/b"
+    assert is_object_uri("s3://x/y")
+    assert not is_object_uri("/local/s3.zip")
+
+
+@pytest.mark.parametrize("text", ["http://host/key", "s3://", "plain", "s3:/bucket/key"])
+def test_what_is_no_object_uri_is_refused(text):
+    with pytest.raises(StoreError, match="no object store URI"):
+        ObjectUri.parse(text)
+
+
+def test_file_comes_back_as_it_went_up(store, bucket, tmp_path):
+    content = bytes(range(256)) * 40_000  # 10 MB: two parts
+    (tmp_path / "up").write_bytes(content)
+    uri = bucket.child("folder/file with space.bin")
+    store.upload_file(tmp_path / "up", uri)
+    store.download(uri, tmp_path / "down")
+    assert (tmp_path / "down").read_bytes() == content
+    assert store.read(uri) == content
+    assert store.exists(uri)
+
+
+def test_folder_comes_back_without_its_neighbours(store, bucket, tmp_path):
+    for name in ("m/1/model.onnx", "m/1/sub/a.json", "m/10/model.onnx"):
+        path = tmp_path / "up" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    store.upload_folder(tmp_path / "up", bucket)
+    store.download(bucket.child("m/1"), tmp_path / "down")
+    found = {p.relative_to(tmp_path / "down").as_posix() for p in (tmp_path / "down").rglob("*.*")}
+    assert found == {"model.onnx", "sub/a.json"}
+
+
+def test_missing_object_and_bucket_are_named(store, bucket, tmp_path):
+    with pytest.raises(StoreError, match=r"s3://.*/nothing: no object"):
+        store.download(bucket.child("nothing"), tmp_path / "x")
+    assert not store.exists(bucket.child("nothing"))
+    with pytest.raises(StoreError, match="NoSuchKey"):
+        store.read(bucket.child("nothing"))
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        store.read(ObjectUri("no-such-bucket-here", "x"))
+
+
+def test_wrong_secret_says_what_to_check(store_environment, bucket):
+    stranger = ObjectStore(
+        store_environment["S3_ENDPOINT"], store_environment["AWS_ACCESS_KEY_ID"], "wrong"
+    )
+    with pytest.raises(StoreError, match=r"SignatureDoesNotMatch.*check AWS_ACCESS_KEY_ID"):
+        stranger.read(bucket.child("x"))
+
+
+def test_store_that_is_away_is_reported_within_seconds():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(StoreError, match=r"no answer from http://127.0.0.1.*check S3_ENDPOINT"):
+        ObjectStore(address, "key", "secret", region="us-east-1").read(ObjectUri("b", "k"))
+    assert time.monotonic() - start < 20
+
+
+def test_unset_endpoint_says_which_variables():
+    with pytest.raises(StoreError, match="set S3_ENDPOINT, AWS_ACCESS_KEY_ID"):
+        ObjectStore.from_environment({})
