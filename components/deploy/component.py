@@ -1,0 +1,70 @@
+"""KFP's specification of deploy: a model that passes the gate is published and served."""
+
+from kfp import dsl
+
+from components.container_images import DATA
+
+
+@dsl.container_component
+def deploy(
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    parity: dsl.Input[dsl.Metrics],
+    deployment: dsl.Output[dsl.Artifact],
+    name: str,
+    destination: str,
+    version: str,
+    namespace: str,
+    min_iou: float,
+    max_probability_difference: float,
+    max_flipped_fraction: float,
+    apply: bool,
+):
+    """Passes the gate, publishes the model under an immutable version, and makes KServe serve it.
+
+    Args:
+        model: The folder with model.onnx.
+        evaluation: What evaluate measured.
+        parity: What export measured.
+        deployment: inference_service.yaml and deployment.json.
+        name: Name of the model and of its InferenceService.
+        destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
+        version: Version to publish under; empty takes the first 12 digits of the model's digest.
+        namespace: Kubernetes namespace of the InferenceService.
+        min_iou: The gate: least IoU on the test set.
+        max_probability_difference: The gate: largest difference of probability of torch and ONNX.
+        max_flipped_fraction: The gate: largest share of pixels that differ between torch and ONNX.
+        apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
+    """
+    return dsl.ContainerSpec(
+        image=DATA,
+        command=["python", "-m", "components.deploy"],
+        args=[
+            "--executor-input",
+            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
+            "--model",
+            model.path,
+            "--evaluation",
+            evaluation.path,
+            "--parity",
+            parity.path,
+            "--name",
+            name,
+            "--destination",
+            destination,
+            "--version",
+            version,
+            "--namespace",
+            namespace,
+            "--min-iou",
+            min_iou,
+            "--max-probability-difference",
+            max_probability_difference,
+            "--max-flipped-fraction",
+            max_flipped_fraction,
+            "--apply",
+            apply,
+            "--deployment",
+            deployment.path,
+        ],
+    )
