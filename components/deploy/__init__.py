@@ -1,0 +1,1 @@
+"""The deploy step: gate, immutable publish, InferenceService."""

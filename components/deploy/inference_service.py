@@ -1,0 +1,123 @@
+"""The InferenceService of a published model, as a manifest."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from segmentor.errors import ConfigError
+
+API_VERSION = "serving.kserve.io/v1beta1"
+MODEL_FORMAT = "onnx-segmentation"
+PREFIX = "segmentor.io"
+# Facts of the contract's provenance that an operator looks for on the cluster.
+_PROVENANCE = ("run_id", "git_revision", "config_digest", "checkpoint_digest")
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which InferenceService, where, and whose secret reads the object store."""
+
+    name: str
+    namespace: str
+    service_account: str
+
+    def __post_init__(self) -> None:
+        for flag, value, pattern in (
+            ("--name", self.name, _NAME),
+            ("--namespace", self.namespace, _NAMESPACE),
+        ):
+            if not pattern.fullmatch(value):
+                raise ConfigError(flag, f"'{value}'", f"a name that matches {pattern.pattern}")
+        # KServe makes a host name's label of these three.
+        label = f"{self.name}-predictor-{self.namespace}"
+        if len(label) > 63:
+            raise ConfigError(
+                "--name",
+                f"'{label}', {len(label)} characters",
+                "at most 63",
+                "choose a shorter name",
+            )
+
+
+def render_inference_service(
+    target: Target,
+    storage_uri: str,
+    version: str,
+    model_digest: str,
+    provenance: dict[str, Any],
+    test_digest: str,
+) -> dict[str, Any]:
+    """Returns the manifest: what this step decides, and nothing else.
+
+    Replicas, resources and scaling are not in it: with server-side apply they stay with whoever
+    owns them (manifests/), and a deployment never resets them.
+
+    Args:
+        target: Name, namespace, service account.
+        storage_uri: Of the published version, with its trailing slash.
+        version: Of the model.
+        model_digest: Of model.onnx.
+        provenance: Of the model's contract.
+        test_digest: Of the data set that the model was evaluated on.
+    """
+    annotations = {
+        # Always said: the default differs between KServe's chart and its manifests, and the mode
+        # cannot be changed afterwards.
+        "serving.kserve.io/deploymentMode": "Standard",
+        f"{PREFIX}/version": version,
+        f"{PREFIX}/model-digest": model_digest,
+        f"{PREFIX}/test-dataset-digest": test_digest,
+    }
+    for key in _PROVENANCE:
+        if provenance.get(key):
+            annotations[f"{PREFIX}/{key.replace('_', '-')}"] = str(provenance[key])
+    predictor: dict[str, Any] = {
+        "model": {
+            "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
+            "runtime": MODEL_FORMAT,
+            "protocolVersion": "v2",
+            "storageUri": storage_uri,
+        },
+        # More than the runtime's preStop pause (5 s) and the server's own grace (30 s).
+        "terminationGracePeriodSeconds": 45,
+        # Without it the old pod would go before the new one can answer.
+        "deploymentStrategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        },
+    }
+    if target.service_account:
+        predictor["serviceAccountName"] = target.service_account
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "InferenceService",
+        "metadata": {
+            "name": target.name,
+            "namespace": target.namespace,
+            "labels": {"app.kubernetes.io/managed-by": "segmentor"},
+            "annotations": annotations,
+        },
+        "spec": {"predictor": predictor},
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what a YAML 1.2 or Go parser could take for a number, as version 12e456789012."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.match(r"[-+.]?\d", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """Returns the manifest's text."""
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

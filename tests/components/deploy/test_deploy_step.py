@@ -1,0 +1,186 @@
+import json
+import re
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+import yaml
+from deploy_builders import CHECKPOINT, TEST_SET, write_inputs
+
+from components.deploy.__main__ import boolean, build_parser, main
+from segmentor.digests import digest_bytes, digest_file
+from segmentor.object_store import ObjectUri
+
+
+@pytest.fixture
+def bucket(store):
+    return f"s3://models-{uuid.uuid4().hex[:12]}"
+
+
+def _keys(store, uri):
+    return [item.key for item in store.list_keys(ObjectUri.parse(uri))]
+
+
+def test_a_good_model_is_published_with_its_record_and_manifest(store, bucket, tmp_path):
+    flags = write_inputs(tmp_path)
+    assert main([*flags, "--name", "road", "--destination", f"{bucket}/serving"]) == 0
+    digest = digest_file(tmp_path / "model/model.onnx")
+    version = digest[7:19]
+    record = json.loads((tmp_path / "deployment/deployment.json").read_text())
+    uri = f"{bucket}/serving/road/{version}/"
+    assert (record["uri"], record["version"], record["model_digest"]) == (uri, version, digest)
+    assert (record["published"], record["applied"]) == (True, False)
+    assert record["dataset_digest"] == TEST_SET
+    assert all(check["passed"] for check in record["gate"])
+
+    names = ["evaluation.json", "model.json", "model.onnx", "per_image.csv"]
+    assert _keys(store, uri) == [f"serving/road/{version}/{name}" for name in names]
+    published = json.loads(store.read(ObjectUri.parse(uri + "model.json")))
+    assert published["model_digest"] == digest
+    assert published["provenance"] == {"checkpoint_digest": CHECKPOINT}
+    for name, expected in published["files"].items():
+        assert digest_bytes(store.read(ObjectUri.parse(uri + name))) == expected
+    manifest = yaml.safe_load((tmp_path / "deployment/inference_service.yaml").read_text())
+    assert manifest["spec"]["predictor"]["model"]["storageUri"] == uri
+
+
+def test_equal_content_again_changes_nothing(store, bucket, tmp_path):
+    flags = [*write_inputs(tmp_path), "--name", "road", "--destination", bucket]
+    assert main(flags) == 0
+    first = [
+        (item.object_name, item.last_modified)
+        for item in store.client.list_objects(bucket[5:], recursive=True)
+    ]
+    assert main(flags) == 0
+    again = [
+        (item.object_name, item.last_modified)
+        for item in store.client.list_objects(bucket[5:], recursive=True)
+    ]
+    assert again == first
+    assert not json.loads((tmp_path / "deployment/deployment.json").read_text())["published"]
+
+
+def test_other_content_under_a_used_version_is_refused(store, bucket, tmp_path, capfd):
+    target = ["--name", "road", "--destination", bucket, "--version", "v1"]
+    assert main([*write_inputs(tmp_path / "a"), *target]) == 0
+    before = {key: store.read(ObjectUri(bucket[5:], key)) for key in _keys(store, bucket)}
+    assert main([*write_inputs(tmp_path / "b", gain=0.5), *target]) == 3
+    assert "published versions never change: choose another --version" in capfd.readouterr().err
+    after = {key: store.read(ObjectUri(bucket[5:], key)) for key in _keys(store, bucket)}
+    assert after == before
+    assert not (tmp_path / "b/deployment").exists()
+
+
+def test_an_interrupted_publish_is_completed_by_the_next(store, bucket, tmp_path):
+    flags = [*write_inputs(tmp_path), "--name", "road", "--destination", bucket, "--version", "v1"]
+    assert main(flags) == 0
+    store.client.remove_object(bucket[5:], "road/v1/model.onnx")
+    assert main(flags) == 0
+    assert (
+        store.read(ObjectUri.parse(f"{bucket}/road/v1/model.onnx"))
+        == (tmp_path / "model/model.onnx").read_bytes()
+    )
+
+
+def test_a_claim_of_another_model_is_respected_before_its_model_arrives(
+    store, bucket, tmp_path, capfd
+):
+    target = ["--name", "road", "--destination", bucket, "--version", "v1"]
+    assert main([*write_inputs(tmp_path / "a"), *target]) == 0
+    store.client.remove_object(bucket[5:], "road/v1/model.onnx")
+    assert main([*write_inputs(tmp_path / "b", gain=0.5), *target]) == 3
+    assert "found" not in capfd.readouterr().out
+
+
+def test_a_version_does_not_see_its_longer_neighbour(store, bucket, tmp_path):
+    target = ["--name", "road", "--destination", bucket, "--version"]
+    assert main([*write_inputs(tmp_path / "a"), *target, "v10"]) == 0
+    assert main([*write_inputs(tmp_path / "b", gain=0.5), *target, "v1"]) == 0
+
+
+def test_a_refused_model_leaves_nothing(store, bucket, tmp_path, capfd):
+    flags = write_inputs(tmp_path, evaluation={"dataset": {"iou": 0.42}})
+    assert main([*flags, "--name", "road", "--destination", bucket, "--min-iou", "0.9"]) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: gate: 1 of 8 checks failed: iou 0.42 (required >= 0.9);")
+    assert not store.client.bucket_exists(bucket[5:])
+    assert not (tmp_path / "deployment").exists()
+
+
+def test_executor_output_names_the_deployment(store, bucket, tmp_path):
+    flags = write_inputs(tmp_path)
+    executor_input = {
+        "outputs": {
+            "artifacts": {
+                "deployment": {"artifacts": [{"name": "1", "uri": "minio://b/deployment"}]}
+            },
+            "outputFile": str(tmp_path / "out/executor_output.json"),
+        }
+    }
+    flags += ["--executor-input", json.dumps(executor_input)]
+    minio = bucket.replace("s3://", "minio://")
+    assert main([*flags, "--name", "road", "--destination", minio, "--version", ""]) == 0
+    output = json.loads((tmp_path / "out/executor_output.json").read_text())
+    metadata = output["artifacts"]["deployment"]["artifacts"][0]["metadata"]
+    assert metadata["storage_uri"].startswith(f"{bucket}/road/")
+    assert metadata["applied"] is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--name", "Road"], "--name: 'Road'"),
+        (["--name", "road", "--namespace", "a_b"], "--namespace: 'a_b'"),
+        (["--name", "r" * 50], "--name: .* at most 63"),
+        (["--name", "road", "--version", "a/b"], "--version: 'a/b'"),
+        (["--name", "road", "--destination", "/models"], "no object store URI"),
+    ],
+)
+def test_wrong_names_are_refused_in_one_line(bucket, tmp_path, capfd, flags, message):
+    inputs = write_inputs(tmp_path)
+    assert main([*inputs, "--destination", bucket, *flags]) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert re.search(message, error)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("True", True), ("false", False), ("", False), ("1", True)]
+)
+def test_booleans_as_kfp_writes_them(text, value):
+    assert boolean(text) is value
+
+
+def test_what_is_no_boolean_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        build_parser().parse_args(["--apply", "yes please"])
+    assert stop.value.code == 2
+    assert "neither true nor false" in capsys.readouterr().err
+
+
+def test_help_answers_at_once(repository):
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-m", "components.deploy", "--help"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - start < 5  # generous: the machine may be busy
+    assert "--min-iou" in result.stdout
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, components.deploy.__main__; "
+            "print([m for m in ('numpy', 'onnxruntime', 'minio') if m in sys.modules])",
+        ],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "[]"
