@@ -11,6 +11,7 @@
       DeployError        the gate refused, or the cluster did
       StoreError         the object store is away, or refuses
       TrainingError      training cannot go on (NaN, out of memory, nothing to learn)
+      PredictorError     the predictor is away, or refuses
 
 A message reads *where: found X, expected Y; do Z*. Command lines print it on one line and exit 3.
 """
@@ -88,3 +89,7 @@ class StoreError(SegmentorError):
 
 class TrainingError(SegmentorError):
     """Training cannot go on."""
+
+
+class PredictorError(SegmentorError):
+    """The predictor is away, or refuses."""
