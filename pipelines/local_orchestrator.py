@@ -1,0 +1,250 @@
+"""The one seam to kfp.local: its orchestrator runs the graph, our runners run the commands.
+
+kfp.local refuses container components without Docker and has no hook to change that
+(docs/decisions/0010-kfp-local-seam.md), so seven of its module attributes are replaced while a run
+lasts. pyproject.toml pins the kfp versions for which this holds, and
+tests/pipelines/test_local_orchestrator.py shows it.
+"""
+
+import contextlib
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.run_record import ArtifactRecord, State, StepRecord
+from pipelines.step_failure import read_failure, remove_partial_outputs
+from pipelines.step_runner import StepCommand, StepRunner
+from segmentor.digests import digest_file, digest_tree
+from segmentor.errors import SegmentorError
+
+ARTIFACTS = "artifacts"
+LOGS = "logs"
+INTERRUPTED: Literal["interrupted"] = "interrupted"
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}")
+_TASK_FINAL_STATUS = 7  # ParameterType.TASK_FINAL_STATUS of KFP's pipeline_spec.proto
+
+
+class StepObserver:
+    """Is told of each step as it starts and ends; does nothing by itself."""
+
+    def started(self, step: str, log: Path) -> None:
+        """A step's command is about to start."""
+
+    def finished(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
+        """A step is done or has failed."""
+
+
+class LocalOrchestrator:
+    """One run of a pipeline by kfp.local in one folder."""
+
+    def __init__(self, folder: Path, runner: StepRunner, observer: StepObserver) -> None:
+        """Prepares a run; `folder` takes its artifacts and logs."""
+        self._folder = folder
+        self._runner = runner
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._has_failed = False
+        self._current = threading.local()  # loops run their iterations in threads
+
+    def run(self, specification: dict[str, Any], parameters: dict[str, Any]) -> bool:
+        """Runs a compiled pipeline; returns whether every step is done.
+
+        Args:
+            specification: The first document of the compiled YAML.
+            parameters: A value for every parameter.
+        """
+        from google.protobuf import json_format
+        from kfp import local
+        from kfp.local import config, pipeline_orchestrator
+        from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+        message = json_format.ParseDict(specification, PipelineSpec())
+        _drop_cluster_settings(message)
+        with self._replaced_parts():
+            local.init(
+                local.SubprocessRunner(use_venv=False),
+                pipeline_root=str(self._folder),
+                raise_on_error=False,
+            )
+            try:
+                pipeline_orchestrator.run_local_pipeline(message, parameters)
+            finally:
+                # Else every component called later in this process would be run, not described.
+                config.LocalExecutionConfig.instance = None
+        return not self._has_failed
+
+    @contextlib.contextmanager
+    def _replaced_parts(self) -> Iterator[None]:
+        from kfp.local import (
+            executor_input_utils,
+            logging_utils,
+            subprocess_task_handler,
+            task_dispatcher,
+        )
+
+        original = task_dispatcher.run_single_task_implementation
+        with contextlib.ExitStack() as stack:
+            for module, name, value in (
+                (task_dispatcher, "run_single_task_implementation", self._dispatch(original)),
+                (subprocess_task_handler, "SubprocessTaskHandler", self._handler),
+                # artifacts/<step>/<output> instead of <pipeline>-<time>/<component>/<output>
+                (executor_input_utils, "get_local_pipeline_resource_name", lambda name: ARTIFACTS),
+                (executor_input_utils, "get_local_task_resource_name", _step_of),
+                # kfp swaps builtins.print and the root logger's handlers, which no thread survives
+                (logging_utils, "indented_print", contextlib.nullcontext),
+                (logging_utils, "local_logger_context", contextlib.nullcontext),
+                (logging_utils, "print_horizontal_line", lambda: None),
+            ):
+                stack.enter_context(_replaced(module, name, value))
+            # That resources and display names mean nothing here is known.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="Task .* no effect")
+            yield
+
+    def _dispatch(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps kfp's dispatcher of one task: names the step, times it, records what it made."""
+        from google.protobuf.json_format import ParseError
+        from kfp.local.status import Status
+
+        def dispatch(**arguments: Any) -> Any:
+            scope = arguments["pipeline_resource_name"].removeprefix(ARTIFACTS).strip("/")
+            step = "/".join(filter(None, [scope, _step_of(arguments["component_name"])]))
+            log = Path(LOGS) / f"{step}.log"
+            definition = arguments["component_spec"]
+            if self._has_failed and not _is_exit_handler(definition):
+                return {}, Status.FAILURE  # kfp.local would run what does not depend on it
+            self._current.__dict__.update(step=step, exit_code=None, error="", task=arguments)
+            self._observer.started(step, self._folder / log)
+            start = time.monotonic()
+            outputs: dict[str, Any] = {}
+            error = INTERRUPTED  # unless what follows says otherwise
+            try:
+                outputs, status = original(**arguments)
+                error = self._current.error or _missing_output(definition, outputs, status)
+            except (ValueError, KeyError, ParseError) as problem:
+                error = f"outputs that KFP cannot read ({problem})"
+            except SegmentorError as problem:
+                error = str(problem)
+            finally:
+                self._report(step, log, time.monotonic() - start, error, outputs)
+            return outputs, Status.FAILURE if error else Status.SUCCESS
+
+        return dispatch
+
+    def _handler(self, **task: Any) -> "_TaskHandler":
+        return _TaskHandler(lambda: self._run_command(task["image"], task["full_command"], task))
+
+    def _run_command(self, image: str, command: list[str], task: dict[str, Any]) -> int:
+        step = self._current.step
+        task_root = self._folder / ARTIFACTS / step
+        # The cluster's launcher makes it; kfp.local does not.
+        task_root.mkdir(parents=True, exist_ok=True)
+        log = self._folder / LOGS / f"{step}.log"
+        arguments = self._current.task["arguments"]
+        try:
+            exit_code = self._runner.run(
+                StepCommand(
+                    step=step,
+                    image=_resolved_image(image, arguments),
+                    command=tuple(command),
+                    environment=dict(task["env_vars"] or {}),
+                    folder=self._folder,
+                    log=log,
+                )
+            )
+        finally:
+            remove_partial_outputs(task_root)
+        self._current.exit_code = exit_code
+        self._current.error = read_failure(exit_code, log) if exit_code else ""
+        return exit_code
+
+    def _report(
+        self, step: str, log: Path, seconds: float, error: str, outputs: dict[str, Any]
+    ) -> None:
+        artifacts = [] if error else self._artifacts(step, outputs)
+        state: State = "done" if not error else INTERRUPTED if error == INTERRUPTED else "failed"
+        record = StepRecord(
+            step, state, round(seconds, 3), self._current.exit_code, error, str(log)
+        )
+        with self._lock:
+            self._has_failed = self._has_failed or bool(error)
+            self._observer.finished(record, artifacts)
+
+    def _artifacts(self, step: str, outputs: dict[str, Any]) -> list[ArtifactRecord]:
+        from kfp import dsl
+
+        records = []
+        for name, output in outputs.items():
+            if isinstance(output, dsl.Artifact):
+                path = Path(output.uri)
+                records.append(
+                    ArtifactRecord(
+                        step=step,
+                        output=name,
+                        type=output.schema_title,
+                        path=path.relative_to(self._folder).as_posix(),
+                        digest=digest_tree(path) if path.is_dir() else digest_file(path),
+                        metadata=dict(output.metadata),
+                    )
+                )
+        return records
+
+
+class _TaskHandler:
+    """What kfp.local calls for one task."""
+
+    def __init__(self, run: Callable[[], int]) -> None:
+        self._run = run
+
+    def run(self) -> Any:
+        from kfp.local.status import Status
+
+        return Status.SUCCESS if self._run() == 0 else Status.FAILURE
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+def _step_of(component_name: str) -> str:
+    return component_name.removeprefix("comp-").replace("-", "_")
+
+
+def _drop_cluster_settings(pipeline: Any) -> None:
+    """Removes retries: on the cluster they mend lost nodes, here they repeat the same error."""
+    for component in [pipeline.root, *pipeline.components.values()]:
+        for task in component.dag.tasks.values():
+            task.ClearField("retry_policy")
+
+
+def _is_exit_handler(definition: Any) -> bool:
+    kinds = definition.input_definitions.parameters.values()
+    return any(kind.parameter_type == _TASK_FINAL_STATUS for kind in kinds)
+
+
+def _missing_output(definition: Any, outputs: dict[str, Any], status: Any) -> str:
+    """Names an output that a step promised and did not make; the cluster would only warn."""
+    if status.name != "SUCCESS":
+        return ""
+    for name in definition.output_definitions.artifacts:
+        if name not in outputs:
+            return f"output {name} is not in its ExecutorOutput; is --executor-input passed?"
+        if not Path(outputs[name].uri).exists():
+            return f"output {name} was not written to {outputs[name].uri}"
+    return ""
+
+
+def _resolved_image(image: str, arguments: dict[str, Any]) -> str:
+    """Returns the container image; kfp.local leaves one that is a parameter unresolved."""
+    match = _PARAMETER.fullmatch(image)
+    return str(arguments[match[1]]) if match else image

@@ -1,0 +1,73 @@
+"""index.html of a run folder: state, figures, reports, steps, artifacts, parameters."""
+
+import shutil
+from pathlib import Path
+
+from pipelines.run_record import RunRecord
+from segmentor.report import Report
+
+FILE_NAME = "index.html"
+REPORTS = "reports"
+_HTML = "system.HTML"
+# Shown large, when a step measured them.
+_FIGURES = (("iou", "test IoU"), ("mean_dice", "mean Dice"), ("flipped_pixels", "flipped pixels"))
+
+
+def write_run_page(record: RunRecord) -> Path:
+    """Writes index.html, and the reports beside it under names that browsers know as pages."""
+    reports = _copy_reports(record)
+    page = Report(f"Run of {record.pipeline}", f"{record.started}, {record.runner} runner")
+    page.tiles(
+        [
+            ("state", record.state),
+            ("seconds", f"{record.seconds:.1f}"),
+            *_figures(record),
+        ]
+    )
+    for step in record.steps:
+        if step.error:
+            page.notice(f"{step.name}: {step.error}", "bad")
+    if reports:
+        page.section("Reports")
+        page.links(reports)
+    page.section("Steps")
+    page.table(
+        ["step", "state", "seconds"],
+        [(step.name, step.state, f"{step.seconds:.1f}") for step in record.steps],
+    )
+    logs = [step for step in record.steps if (record.folder / step.log).is_file()]
+    page.links((f"log of {step.name}", step.log, "") for step in logs)
+    page.section("Artifacts")
+    page.table(
+        ["step", "output", "type", "path", "digest"],
+        [
+            (item.step, item.output, item.type, item.path, item.digest[:19])
+            for item in record.artifacts
+        ],
+    )
+    page.section("Parameters")
+    page.key_values(record.parameters.items())
+    page.section("Versions")
+    page.key_values(record.versions.items())
+    path = record.folder / FILE_NAME
+    path.write_text(page.html(), encoding="utf-8")
+    return path
+
+
+def _figures(record: RunRecord) -> list[tuple[str, str]]:
+    measured = {key: value for item in record.artifacts for key, value in item.metadata.items()}
+    return [(label, f"{measured[key]:.4g}") for key, label in _FIGURES if key in measured]
+
+
+def _copy_reports(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Copies HTML artifacts to reports/<output>.html: an artifact's own name has no suffix."""
+    links = []
+    for item in record.artifacts:
+        if item.type != _HTML:
+            continue
+        name = "-".join([*Path(item.step).parts[:-1], f"{item.output}.html"])
+        target = record.folder / REPORTS / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(record.folder / item.path, target)
+        links.append((item.output.replace("_", " "), f"{REPORTS}/{name}", f"by {item.step}"))
+    return links

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+from tiny_pipeline import compile_tiny
+
+from pipelines.compilation import SEGMENTATION_YAML
+from pipelines.parameters import checked_parameters, parse_assignments, pipeline_parameters
+from segmentor.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return compile_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def test_every_parameter_of_the_pipeline_has_a_description_and_all_but_the_source_a_default():
+    parameters = pipeline_parameters(SEGMENTATION_YAML).values()
+    assert [item.name for item in parameters if not item.description] == []
+    assert [item.name for item in parameters if item.is_required] == ["source"]
+
+
+def test_texts_become_values_of_the_parameter_s_type_and_the_rest_keep_their_defaults(tiny):
+    values = checked_parameters(tiny, {"seed": "7", "flag": "False", "text": "7"})
+    assert values == {"source": "", "text": "7", "ending": "", "seed": 7, "flag": False}
+    assert isinstance(values["seed"], int)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sead": 1}, "parameter sead: unknown, expected one of the pipeline's; did you mean seed"),
+        ({"seed": "x"}, "parameter seed: 'x', expected a whole number"),
+        ({"seed": True}, "parameter seed: True, expected a whole number"),
+        ({"flag": "perhaps"}, "parameter flag: 'perhaps', expected true or false"),
+        ({"text": 3}, "parameter text: 3, expected a text"),
+    ],
+)
+def test_a_wrong_name_or_value_is_told_before_anything_runs(tiny, given, message):
+    with pytest.raises(ConfigError, match="^" + message):
+        checked_parameters(tiny, given)
+
+
+def test_a_required_parameter_left_out_is_named():
+    with pytest.raises(ConfigError, match="parameter source: not given"):
+        checked_parameters(SEGMENTATION_YAML, {})
+
+
+def test_a_file_that_is_no_pipeline_is_told_apart(tmp_path: Path):
+    other = tmp_path / "other.yaml"
+    other.write_text("a: [1, 2]\n")
+    with pytest.raises(ConfigError, match=r"other\.yaml: another kind of file"):
+        pipeline_parameters(other)
+    with pytest.raises(ConfigError, match="no such file"):
+        pipeline_parameters(tmp_path / "none.yaml")
+
+
+def test_an_assignment_is_divided_at_its_first_equals_sign():
+    assert parse_assignments(["classes=road=a+b", "version="]) == {
+        "classes": "road=a+b",
+        "version": "",
+    }
+    with pytest.raises(ConfigError, match="expected name=value"):
+        parse_assignments(["classes"])
