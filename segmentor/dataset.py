@@ -39,7 +39,8 @@ class Sample:
     """One image with its mask, and where both lie in the shards.
 
     `class_pixels` counts the pixels of each class in label map order; ignored pixels are the rest.
-    `extension` is that of the image as delivered, without the dot.
+    `extension` is that of the image as delivered, without the dot. `perceptual_hash` is "" when
+    the writer was not given one.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Sample:
     image_bytes: int
     mask_offset: int
     mask_bytes: int
+    perceptual_hash: str = ""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -166,6 +168,7 @@ class DatasetWriter:
         class_pixels: list[int],
         group: str,
         subset: str,
+        perceptual_hash: str = "",
     ) -> Sample:
         """Appends a sample whose mask is encoded and checked already (by a worker, or a split).
 
@@ -194,6 +197,7 @@ class DatasetWriter:
             image_bytes=len(image),
             mask_offset=mask_offset,
             mask_bytes=len(mask_png),
+            perceptual_hash=perceptual_hash,
         )
         identity = [sample.id, group, subset, sample.image_digest, sample.mask_digest]
         self._digest.update(canonical_json(identity).encode())
