@@ -1,0 +1,1 @@
+"""convert_labels: a CVAT export becomes a checked data set artifact."""

@@ -1,0 +1,170 @@
+"""Which label of an export becomes which class: the `--classes` grammar, and what follows from it.
+
+`--classes target=source+source,target,...`: a bare name means itself; the target `ignore` is "no
+ground truth", the target `background` is background; the source `*` is every label not named, and
+`*=*` keeps those as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from components.convert_labels.exports import UNLABELLED
+from segmentor.errors import LabelMapError
+from segmentor.label_map import (
+    BACKGROUND,
+    IGNORE_INDEX,
+    Colour,
+    LabelClass,
+    LabelMap,
+    voc_palette,
+)
+
+IGNORE = "ignore"
+REST = "*"
+# One value of a byte stays free to mark what no label explains.
+MAX_TARGETS = 254
+
+
+@dataclass(frozen=True)
+class MappingRule:
+    """One target class and the labels that become it."""
+
+    target: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MappingRules:
+    """All that a user says about classes; empty keeps every label."""
+
+    rules: tuple[MappingRule, ...] = ()
+    colours: Mapping[str, Colour] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassMapping:
+    """The label map, and where each label of the export goes: an index of it, or ignore_index.
+
+    `unlabelled` is where pixels go that no label covers, and those of the label `background`.
+    """
+
+    label_map: LabelMap
+    targets: Mapping[str, int]
+    unlabelled: int
+
+
+def parse_classes(text: str) -> MappingRules:
+    """Parses the value of `--classes`.
+
+    Raises:
+        LabelMapError: an empty name.
+    """
+    rules = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        target, equals, right = (piece.strip() for piece in part.partition("="))
+        sources = tuple(name.strip() for name in right.split("+")) if equals else (target,)
+        if not target or not all(sources):
+            raise LabelMapError(
+                "--classes", f"'{part}'", "target=label+label", "names with , = + need --label-map"
+            )
+        rules.append(MappingRule(target, sources))
+    return MappingRules(tuple(rules))
+
+
+def map_classes(
+    classes: Sequence[LabelClass],
+    rules: MappingRules,
+    unlabelled: str,
+    is_ordered: bool = False,
+    is_complete: bool = False,
+) -> ClassMapping:
+    """Makes the label map of the data set.
+
+    Args:
+        classes: The labels of the export.
+        rules: What the user asked for.
+        unlabelled: `background` or `ignore`: what pixels without a label become.
+        is_ordered: Keep the export's order; else labels sort by name, so that every format of one
+            task gives the same indices. Background comes first in any case.
+        is_complete: No pixel can be unlabelled unless the export lists a label `background`.
+
+    Raises:
+        LabelMapError: a name that the export does not have, one named twice, or no class left.
+    """
+    names = [label.name for label in classes if label.name != UNLABELLED]
+    chosen = _assign(names, rules)
+    named = [rule.target for rule in rules.rules]
+    kept = [name for name in (names if is_ordered else sorted(names)) if chosen[name] == name]
+    order = [t for t in dict.fromkeys([*named, *kept]) if t not in (IGNORE, BACKGROUND, REST)]
+    order = [target for target in order if target in chosen.values()]
+    bare = chosen.get(UNLABELLED, unlabelled)
+    has_unlabelled = not is_complete or any(label.name == UNLABELLED for label in classes)
+    if BACKGROUND in (chosen[name] for name in names) or (has_unlabelled and bare == BACKGROUND):
+        order = [BACKGROUND, *order]
+    if not [name for name in order if name != BACKGROUND]:
+        raise LabelMapError(
+            "--classes", "no class but background", "at least one", f"labels: {_listed(names)}"
+        )
+    if len(order) > MAX_TARGETS:
+        raise LabelMapError("label map", f"{len(order)} classes", f"at most {MAX_TARGETS}")
+    colours = _colours(order, classes, chosen, rules)
+    label_map = LabelMap(tuple(LabelClass(n, c) for n, c in zip(order, colours, strict=True)))
+    index = {name: position for position, name in enumerate(order)} | {IGNORE: IGNORE_INDEX}
+    return ClassMapping(
+        label_map,
+        {name: index[chosen[name]] for name in names},
+        index.get(bare, IGNORE_INDEX),
+    )
+
+
+def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
+    """Returns the target of each label, and of UNLABELLED where a rule names it."""
+    chosen: dict[str, str] = {}
+    rest = ""
+    for rule in rules.rules:
+        for source in rule.sources:
+            if source == REST:
+                rest = rule.target
+            elif source not in names and source != UNLABELLED:
+                raise LabelMapError(
+                    "--classes", f"no label '{source}' in the export", f"one of {_listed(names)}"
+                )
+            elif source in chosen and chosen[source] != rule.target:
+                raise LabelMapError(
+                    "--classes",
+                    f"label '{source}' for '{chosen[source]}' and '{rule.target}'",
+                    "one target a label",
+                )
+            else:
+                chosen[source] = rule.target
+    if not rest:
+        has_class = any(rule.target not in (IGNORE, BACKGROUND) for rule in rules.rules)
+        rest = BACKGROUND if has_class else REST
+    for name in names:
+        chosen.setdefault(name, name if rest == REST else rest)
+    return chosen
+
+
+def _colours(
+    order: Sequence[str],
+    classes: Sequence[LabelClass],
+    chosen: Mapping[str, str],
+    rules: MappingRules,
+) -> list[Colour]:
+    """Takes what the user gave, else the label of that name, else the first merged label."""
+    own = {label.name: label.colour for label in classes}
+    merged: dict[str, Colour] = {}
+    for label in classes:
+        if label.name in chosen:
+            merged.setdefault(chosen[label.name], label.colour)
+    colours = []
+    for position, name in enumerate(order):
+        palette = voc_palette()[position]
+        fallback = (int(palette[0]), int(palette[1]), int(palette[2]))
+        default = (0, 0, 0) if name == BACKGROUND else merged.get(name, fallback)
+        colours.append(rules.colours.get(name, own.get(name, default)))
+    return colours
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "(the export has none)"

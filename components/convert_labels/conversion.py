@@ -1,0 +1,147 @@
+"""From one item to an encoded mask: what a worker process does, and the pool of workers."""
+
+import collections
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.convert_labels.class_mapping import ClassMapping
+from components.convert_labels.exports import Finding, IndexLabel, RawLabel, ShapesLabel
+from components.convert_labels.label_pixels import PixelTables, read_colours, read_indices
+from components.convert_labels.painting import paint
+from components.convert_labels.source_files import SourceFile
+from segmentor.errors import DataError, SegmentorError
+from segmentor.image_io import ImageHeader, decode_image, read_header
+from segmentor.masks import count_classes, encode_mask
+from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
+
+# Jobs under way per worker: enough to hide the order, few enough to bound memory.
+JOBS_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sample to make."""
+
+    id: str
+    group: str
+    subset: str
+    image: SourceFile
+    label: RawLabel | None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One sample made, ready to be written; `problem` says why it could not be."""
+
+    job: Job
+    problem: str = ""
+    image: bytes = b""
+    extension: str = ""
+    mask_png: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    class_pixels: tuple[int, ...] = ()
+    perceptual_hash: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Converted:
+    """Reads, checks and converts one sample; a known error becomes its `problem`."""
+    try:
+        image = job.image.read()
+        header = read_header(image, job.image.name)
+        # Decoded for the hash, and because a photograph that is cut short shows only then.
+        pixels = decode_image(image, job.image.name, at_least=(HASHED_SIZE, HASHED_SIZE))
+        mask, findings = _mask(job, header, mapping, tables)
+        counts = count_classes(mask, mapping.label_map, job.id)
+    except SegmentorError as error:
+        return Converted(job, problem=str(error))
+    if header.orientation > 1:
+        text = f"{job.id}: stored turned (EXIF orientation {header.orientation}); used upright"
+        findings.append(Finding("EXIF orientation", text))
+    extension = "jpg" if header.format == "JPEG" else header.format.lower()
+    return Converted(
+        job,
+        image=image,
+        extension=extension,
+        mask_png=encode_mask(mask),
+        size=header.size,
+        class_pixels=tuple(counts),
+        perceptual_hash=perceptual_hash(pixels),
+        findings=tuple(findings),
+    )
+
+
+def convert_jobs(
+    jobs: Iterable[Job], mapping: ClassMapping, tables: PixelTables
+) -> Iterator[Converted]:
+    """Converts on all cores, and yields in the order of the jobs; memory is bounded."""
+    workers = len(os.sched_getaffinity(0))
+    if workers == 1:
+        yield from (convert_job(job, mapping, tables) for job in jobs)
+        return
+    # A fork of a process with threads may hang; the fork server has none.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    waiting: collections.deque[Future[Converted]] = collections.deque()
+    with ProcessPoolExecutor(workers, context, _start_worker, (mapping, tables)) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(_work, job))
+                if len(waiting) >= JOBS_AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_state: tuple[ClassMapping, PixelTables]
+
+
+def _start_worker(mapping: ClassMapping, tables: PixelTables) -> None:
+    global _state
+    # Ctrl-C reaches the whole process group: the parent tidies up, the workers stay quiet.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _state = (mapping, tables)
+
+
+def _work(job: Job) -> Converted:
+    return convert_job(job, *_state)
+
+
+def _mask(
+    job: Job, header: ImageHeader, mapping: ClassMapping, tables: PixelTables
+) -> tuple[NDArray[np.uint8], list[Finding]]:
+    label = job.label
+    if label is None:
+        return np.full(header.size, mapping.unlabelled, np.uint8), []
+    if isinstance(label, ShapesLabel):
+        if label.size is not None:
+            _check_size(label.size, header, job.id, "annotations for")
+        targets = {**mapping.targets, "background": mapping.unlabelled}
+        return paint(label, header.size, targets, mapping.unlabelled)
+    read = read_indices if isinstance(label, IndexLabel) else read_colours
+    mask = read(label, tables)
+    _check_size((mask.shape[0], mask.shape[1]), header, label.file.name, "a mask of")
+    return mask, []
+
+
+def _check_size(size: tuple[int, int], header: ImageHeader, where: str, what: str) -> None:
+    if size == header.size:
+        return
+    turned = size == header.size[::-1] and header.orientation > 1
+    raise DataError(
+        where,
+        f"{what} {size[1]} x {size[0]}",
+        f"the image's {header.size[1]} x {header.size[0]} (width x height)",
+        f"the image is stored turned (EXIF {header.orientation}) and was labelled unturned"
+        if turned
+        else "",
+    )

@@ -1,0 +1,29 @@
+"""Which format an export is of: found out by what is in it, never by its name."""
+
+from components.convert_labels.exports import Export
+from components.convert_labels.formats import paired_folders, segmentation_mask
+from components.convert_labels.source_files import SourceFiles
+from segmentor.errors import DataError
+
+# The first that recognises the files reads them; the more particular come first.
+FORMATS = (segmentation_mask, paired_folders)
+_EXPECTED = (
+    "CVAT for images or video 1.1 (annotations.xml), Segmentation mask 1.1 (labelmap.txt), "
+    "COCO 1.0 or Datumaro 1.0 (annotations/*.json), CamVid 1.0 (label_colors.txt), KITTI road, "
+    "or folders of images and masks (train/ and trainannot/, images/ and masks/)"
+)
+
+
+def open_export(files: SourceFiles) -> tuple[Export, SourceFiles]:
+    """Opens an export; returns it and its files, without a folder that only wraps everything.
+
+    Raises:
+        DataError: no known format, or files of one that cannot be read.
+    """
+    for candidate in (files, files.without_wrapper()):
+        for reader in FORMATS:
+            if reader.recognises(candidate):
+                return reader.read(candidate), candidate
+    top = sorted({name.split("/", 1)[0] for name in files})
+    shown = ", ".join(top[:8]) + (", ..." if len(top) > 8 else "")
+    raise DataError(files.where, f"no known export format ({shown})", _EXPECTED)

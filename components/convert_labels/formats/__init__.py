@@ -1,0 +1,1 @@
+"""A module a format: each finds out by content whether an export is its own, and reads it."""

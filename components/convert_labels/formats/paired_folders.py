@@ -1,0 +1,140 @@
+"""Folders of images with folders of masks beside them: `train/` and `trainannot/`, and the like.
+
+That is the layout of SegNet's CamVid (index masks), of CVAT's "CamVid 1.0" (colour masks with a
+label_colors.txt), and of `images/` with `masks/`. Index masks take their names from classes.txt;
+without one they must be binary: 0, and 1 or 255.
+"""
+
+from collections.abc import Iterator
+
+from components.convert_labels.exports import ColourLabel, Export, IndexLabel, Item
+from components.convert_labels.formats.segmentation_mask import (
+    LABEL_MAP,
+    parse_colour,
+    parse_label_map,
+)
+from components.convert_labels.image_finder import stem
+from components.convert_labels.source_files import SourceFiles
+from segmentor.errors import LabelMapError
+from segmentor.image_io import EXTENSIONS
+from segmentor.label_map import LabelClass, LabelMap, voc_palette
+
+LABEL_COLOURS = "label_colors.txt"
+CLASS_LIST = "classes.txt"
+# The one class of binary masks without a class list.
+FOREGROUND = "foreground"
+_SUFFIX = "annot"
+_NAMED_PAIRS = tuple(
+    (images, masks)
+    for images in ("images", "imgs", "image", "JPEGImages")
+    for masks in ("masks", "mask", "labels", "annotations", "SegmentationClass")
+)
+
+
+def recognises(files: SourceFiles) -> bool:
+    """True when folders of masks stand beside folders of images."""
+    return bool(_pairs(files))
+
+
+def read(files: SourceFiles) -> Export:
+    """Opens the export.
+
+    Raises:
+        LabelMapError: the class list cannot be read.
+    """
+    pairs = _pairs(files)
+    by_colour = _colours(files)
+    is_binary = by_colour is None and CLASS_LIST not in files
+    subsets = tuple(sorted(subset for subset, _, _ in pairs))
+
+    def items() -> Iterator[Item]:
+        for subset, image_folder, mask_folder in pairs:
+            masks = _stems(files, mask_folder)
+            images = _stems(files, image_folder)
+            for name in sorted(masks.keys() | images.keys()):
+                label = None
+                if name in masks:
+                    file = files[masks[name]]
+                    label = IndexLabel(file, is_binary) if by_colour is None else ColourLabel(file)
+                yield Item(name, label, subset)
+
+    if by_colour is not None:
+        classes, kind = by_colour, "CamVid 1.0" if LABEL_COLOURS in files else "colour masks"
+    elif is_binary:
+        classes, kind = _binary_classes(), "folders with binary masks"
+    else:
+        classes, kind = read_class_list(files), "folders with index masks"
+    return Export(
+        format=kind,
+        classes=classes,
+        items=items,
+        image_folders=tuple(dict.fromkeys(["", *(image for _, image, _ in pairs if image)])),
+        subsets=subsets,
+        count=sum(
+            len(_stems(files, image).keys() | _stems(files, mask).keys())
+            for _, image, mask in pairs
+        ),
+        is_ordered=by_colour is None,
+        is_complete=by_colour is None,
+    )
+
+
+def parse_label_colours(text: str) -> tuple[LabelClass, ...]:
+    """Parses `r g b name` lines; a name may hold spaces.
+
+    Raises:
+        LabelMapError: a line that is none.
+    """
+    classes: dict[str, LabelClass] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = line.split(maxsplit=3)
+        colour = parse_colour(fields[:3])
+        if colour is None or len(fields) != 4 or fields[3].strip() in classes:
+            where = f"{LABEL_COLOURS}, line {number}"
+            raise LabelMapError(where, f"'{line.strip()}'", "r g b name, each name once")
+        classes[fields[3].strip()] = LabelClass(fields[3].strip(), colour)
+    return tuple(classes.values())
+
+
+def read_class_list(files: SourceFiles) -> tuple[LabelClass, ...]:
+    """Reads classes.txt: the name of each index, one a line.
+
+    Raises:
+        LabelMapError: no names, or one twice.
+    """
+    names = [line.strip() for line in files[CLASS_LIST].read_text().splitlines() if line.strip()]
+    try:
+        return LabelMap.of(names).classes
+    except LabelMapError as error:
+        raise LabelMapError(CLASS_LIST, error.found, error.expected) from error
+
+
+def _binary_classes() -> tuple[LabelClass, ...]:
+    red, green, blue = (int(value) for value in voc_palette()[1])
+    return LabelClass("background", (0, 0, 0)), LabelClass(FOREGROUND, (red, green, blue))
+
+
+def _colours(files: SourceFiles) -> tuple[LabelClass, ...] | None:
+    if LABEL_COLOURS in files:
+        return parse_label_colours(files[LABEL_COLOURS].read_text())
+    if LABEL_MAP in files:
+        return parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP)
+    return None
+
+
+def _pairs(files: SourceFiles) -> list[tuple[str, str, str]]:
+    """Returns (subset, folder of images, folder of masks), sorted by subset."""
+    tops = files.top_folders()
+    pairs = [(top[: -len(_SUFFIX)], top) for top in tops if top.endswith(_SUFFIX)]
+    found = [(subset, subset, masks) for subset, masks in pairs if subset]
+    if not found:
+        named = [pair for pair in _NAMED_PAIRS if set(pair) <= set(tops)]
+        found = [("", images, masks) for images, masks in named[:1]]
+    return [pair for pair in found if _stems(files, pair[2])]
+
+
+def _stems(files: SourceFiles, folder: str) -> dict[str, str]:
+    names = (name for name in files.below(folder) if name.lower().endswith(EXTENSIONS))
+    return {stem(name[len(folder) + 1 :]): name for name in names}

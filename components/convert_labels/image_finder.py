@@ -1,0 +1,70 @@
+"""Finds the image of an item: inside the export, beside it, or in another place that is named."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from components.convert_labels.source_files import SourceFile, SourceFiles
+from segmentor.errors import DataError
+from segmentor.image_io import EXTENSIONS
+
+
+def stem(name: str) -> str:
+    """Returns a name without an image's extension; other dots belong to the name."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in EXTENSIONS else name
+
+
+class ImageFinder:
+    """The images there are, by their name with and without extension."""
+
+    def __init__(
+        self, export: SourceFiles, folders: Sequence[str], elsewhere: SourceFiles | None
+    ) -> None:
+        """Lists the images.
+
+        Args:
+            export: The export's own files.
+            folders: Where its images lie, best first.
+            elsewhere: Another place, used when the export has no image of that name.
+        """
+        self._places = [(export, tuple(folder.rstrip("/") for folder in folders))]
+        if elsewhere is not None:
+            tops = ("", "images", "JPEGImages", *elsewhere.top_folders())
+            self._places.append((elsewhere, tops))
+        self._where = elsewhere.where if elsewhere is not None else export.where
+        self._is_elsewhere = elsewhere is not None
+        self._names: list[dict[str, list[str]]] = []
+        for files, places in self._places:
+            names: dict[str, list[str]] = {}
+            for name in files:
+                inside = not places or any(not p or name.startswith(p + "/") for p in places)
+                if inside and name.lower().endswith(EXTENSIONS):
+                    names.setdefault(stem(name), []).append(name)
+            self._names.append(names)
+
+    def find(self, name: str, image_name: str = "", subset: str = "") -> SourceFile:
+        """Returns the image of an item.
+
+        Args:
+            name: The item's name, without extension.
+            image_name: Its file name where the export states it.
+            subset: The item's subset, which may be a folder.
+
+        Raises:
+            DataError: no such image, or several.
+        """
+        for (files, folders), names in zip(self._places, self._names, strict=True):
+            for folder in folders:
+                for inner in (f"{folder}/{subset}" if subset else folder, folder):
+                    found = names.get(f"{inner}/{name}".lstrip("/"), [])
+                    exact = f"{inner}/{image_name}".lstrip("/")
+                    if image_name and exact in found:
+                        return files[exact]
+                    if len(found) > 1:
+                        raise DataError(
+                            name, f"{len(found)} images: {', '.join(found)}", "one image a name"
+                        )
+                    if found:
+                        return files[found[0]]
+        remedy = "" if self._is_elsewhere else "give --images where the images are"
+        raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)

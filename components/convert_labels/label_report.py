@@ -1,0 +1,162 @@
+"""The label report: what is in the export, what is odd, and how the masks look, in one page."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.convert_labels.quality import LISTED, LabelQuality
+from segmentor.dataset import Dataset, Sample
+from segmentor.digests import digest_bytes
+from segmentor.masks import overlay, resize_mask
+from segmentor.report import Report
+
+PICTURES_OF_A_CLASS = 4
+PICTURE_WIDTH = 420
+RARE = 0.001
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """What the report states besides counts."""
+
+    source: str
+    format: str
+    rules: tuple[tuple[str, str], ...]
+    left_out: dict[str, int]
+
+
+def write_label_report(
+    path: Path, facts: ReportFacts, quality: LabelQuality, folder: Path | None
+) -> None:
+    """Writes the page; `folder` is the data set's, None when there is none to show."""
+    report = Report("Label report", f"{facts.source} ({facts.format})")
+    _summary(report, quality)
+    _problems(report, quality)
+    report.section("How labels became classes")
+    report.key_values(facts.rules)
+    _classes(report, quality)
+    _findings(report, quality, facts)
+    _sizes(report, quality)
+    _groups(report, quality)
+    if folder is not None:
+        _sheets(report, Dataset(folder))
+    path.write_text(report.html(), encoding="utf-8")
+
+
+def _summary(report: Report, quality: LabelQuality) -> None:
+    report.tiles(
+        [
+            ("samples", quality.samples),
+            ("classes", len(quality.label_map)),
+            ("groups", len(quality.groups)),
+            ("empty masks", quality.empty_images),
+            ("findings", sum(quality.finding_counts.values())),
+            ("problems", len(quality.problems)),
+        ]
+    )
+
+
+def _problems(report: Report, quality: LabelQuality) -> None:
+    if quality.problems:
+        report.section("Problems")
+        report.notice(f"{len(quality.problems)} samples cannot be converted.", "bad")
+        report.table(["what is wrong"], [[problem] for problem in quality.problems])
+
+
+def _classes(report: Report, quality: LabelQuality) -> None:
+    report.section("Classes")
+    report.legend((label.name, label.colour) for label in quality.label_map.classes)
+    rows: list[Sequence[object]] = []
+    for index, label in enumerate(quality.label_map.classes):
+        share = quality.class_pixels[index] / max(1, quality.pixels)
+        images = quality.class_images[index]
+        rows.append(
+            (index, label.name, quality.class_pixels[index], _percent(share), images)
+            + (_percent(images / max(1, quality.samples)),)
+        )
+        if not images:
+            report.notice(f"Class '{label.name}' is in no image.", "warning")
+        elif share < RARE:
+            report.notice(f"Class '{label.name}' is rare: {_percent(share)} of the pixels.")
+    rows.append(
+        (quality.label_map.ignore_index, "ignore (no ground truth)", quality.ignored_pixels)
+        + (_percent(quality.ignored_pixels / max(1, quality.pixels)), "", "")
+    )
+    header = ["index", "class", "pixels", "of all pixels", "images with it", "of all images"]
+    report.table(header, rows)
+
+
+def _findings(report: Report, quality: LabelQuality, facts: ReportFacts) -> None:
+    report.section("Findings", "What an annotator should look at. None of it was changed.")
+    if not quality.finding_counts and not quality.skipped and not facts.left_out:
+        report.notice("Nothing odd was found.", "good")
+    for what, count in sorted(facts.left_out.items()):
+        report.notice(f"{count:,} {what}")
+    if quality.skipped:
+        report.notice(f"{len(quality.skipped):,} images left out by a policy")
+        report.table(["left out"], [[text] for text in quality.skipped[:LISTED]])
+    for kind, count in sorted(quality.finding_counts.items()):
+        shown = quality.findings[kind]
+        more = f" (the first {len(shown)})" if count > len(shown) else ""
+        report.notice(f"{kind}: {count:,}{more}")
+        report.table([kind], [[text] for text in shown])
+
+
+def _sizes(report: Report, quality: LabelQuality) -> None:
+    report.section("Sizes of images")
+    rows = [
+        (f"{width} x {height}", count, _percent(count / quality.samples))
+        for (height, width), count in quality.sizes.most_common(12)
+    ]
+    report.table(["width x height", "images", "of all"], rows)
+    if len(quality.sizes) > 12:
+        report.paragraph(f"and {len(quality.sizes) - 12:,} other sizes")
+
+
+def _groups(report: Report, quality: LabelQuality) -> None:
+    report.section("Groups", "A split never tears a group apart.")
+    rows = [(name, count) for name, count in quality.groups.most_common(12)]
+    report.table(["group", "samples"], rows)
+    if len(quality.groups) > 12:
+        report.paragraph(f"and {len(quality.groups) - 12:,} smaller ones")
+
+
+def _sheets(report: Report, dataset: Dataset) -> None:
+    report.section("How the masks look", "Images with their mask over them, chosen by class.")
+    for index, chosen in _chosen(dataset):
+        report.paragraph(f"With '{dataset.label_map.names[index]}':")
+        report.pictures((sample.id, _picture(dataset, sample)) for sample in chosen)
+
+
+def _chosen(dataset: Dataset) -> Iterator[tuple[int, list[Sample]]]:
+    """Chooses a few samples of each class; the digest of the id makes it random but repeatable."""
+    classes = len(dataset.label_map)
+    best: list[list[tuple[str, int, Sample]]] = [[] for _ in range(classes)]
+    for number, sample in enumerate(dataset.iter_samples()):
+        rank = digest_bytes(sample.id.encode())
+        for index, count in enumerate(sample.class_pixels):
+            if count:
+                heapq.heappush(best[index], (rank, number, sample))
+                if len(best[index]) > PICTURES_OF_A_CLASS:
+                    heapq.heappop(best[index])
+    only = classes > 1 and dataset.label_map.names[0] == "background"
+    for index in range(1 if only else 0, classes):
+        if best[index]:
+            yield index, [sample for _, _, sample in sorted(best[index], key=lambda e: e[1])]
+
+
+def _picture(dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+    width = min(PICTURE_WIDTH, sample.width)
+    height = max(1, round(sample.height * width / sample.width))
+    image = dataset.image(sample, at_least=(height, width))
+    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return overlay(image, resize_mask(dataset.mask(sample), (height, width)), dataset.label_map)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,117 @@
+"""From the items of an export to jobs: sample ids, groups, images found, policies applied."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from components.convert_labels.conversion import Job
+from components.convert_labels.exports import Export, Item, ShapesLabel
+from components.convert_labels.image_finder import ImageFinder
+from segmentor.errors import ConfigError, DataError, SegmentorError
+
+EMPTY_POLICIES = ("negative", "skip", "fail")
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What the user decided: for images without labels, and how samples are grouped."""
+
+    empty_images: str = "negative"
+    group_pattern: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An item that is left out: by policy (`is_problem` false), or because it is wrong."""
+
+    id: str
+    text: str
+    is_problem: bool
+
+
+def plan_jobs(
+    export: Export, finder: ImageFinder, policies: Policies
+) -> tuple[Callable[[], Iterator[Job | Refused]], str]:
+    """Returns the jobs of an export, as a generator to call, and the grouping rule in words.
+
+    Raises:
+        ConfigError: the group pattern is no regular expression.
+    """
+    group_of, rule = _grouping(export, policies.group_pattern)
+
+    def jobs() -> Iterator[Job | Refused]:
+        seen: set[str] = set()
+        for item in export.items():
+            sample_id = sample_name(item, export)
+            try:
+                job = _job(item, sample_id, group_of, finder, policies)
+            except SegmentorError as error:
+                yield Refused(sample_id, str(error), is_problem=True)
+                continue
+            if sample_id in seen:
+                text = f"{sample_id}: the name twice, expected unique image names in a subset"
+                yield Refused(sample_id, f"{text}; export the tasks one by one", is_problem=True)
+                continue
+            seen.add(sample_id)
+            yield job
+
+    return jobs, rule
+
+
+def sample_name(item: Item, export: Export) -> str:
+    """Returns the sample's id: the image's name, below its subset where there are several."""
+    return f"{item.subset}/{item.name}" if len(export.subsets) > 1 else item.name
+
+
+def is_empty(item: Item) -> bool:
+    """True when nothing in the item becomes pixels."""
+    return item.label is None or (isinstance(item.label, ShapesLabel) and not item.label.shapes)
+
+
+def _job(
+    item: Item,
+    sample_id: str,
+    group_of: Callable[[Item], str],
+    finder: ImageFinder,
+    policies: Policies,
+) -> Job | Refused:
+    if is_empty(item) and policies.empty_images == "skip":
+        return Refused(sample_id, f"{sample_id}: no labels", is_problem=False)
+    if is_empty(item) and policies.empty_images == "fail":
+        raise DataError(
+            sample_id,
+            "no labels",
+            "at least one",
+            "label it, or choose --empty-images negative or skip",
+        )
+    image = finder.find(item.name, item.image_name, item.subset)
+    return Job(sample_id, group_of(item), item.subset, image, item.label)
+
+
+def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]:
+    if pattern:
+        return _by_pattern(pattern), f"by --group-pattern {pattern}"
+    if len(export.tasks) > 1:
+        return lambda item: item.task, f"by the export's {len(export.tasks)} tasks"
+    if len(export.subsets) > 1:
+        return lambda item: item.subset, f"by the export's {len(export.subsets)} subsets"
+    return lambda item: item.name, "each image its own group"
+
+
+def _by_pattern(pattern: str) -> Callable[[Item], str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            "--group-pattern", f"'{pattern}' ({error})", "a regular expression"
+        ) from error
+
+    def group_of(item: Item) -> str:
+        match = expression.search(item.name)
+        if match is None:
+            raise DataError(
+                item.name, f"no match of --group-pattern '{pattern}'", "one in every image's name"
+            )
+        return match.group(1) or "" if expression.groups else match.group(0)
+
+    return group_of

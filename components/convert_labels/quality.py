@@ -1,0 +1,111 @@
+"""What the label report says: counted while samples pass by, in memory that does not grow much."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.convert_labels.conversion import Converted
+from components.convert_labels.exports import Finding
+from segmentor.dataset import Sample
+from segmentor.label_map import LabelMap
+
+# A line a finding, beside samples.jsonl: split carries them on, `dataset view` filters by them.
+FINDINGS = "findings.jsonl"
+# Findings of a kind that the report lists; all are counted, and all are in FINDINGS.
+LISTED = 40
+
+
+@dataclass
+class LabelQuality:
+    """Counts over the samples, the findings, and what was left out."""
+
+    label_map: LabelMap
+    samples: int = 0
+    pixels: int = 0
+    class_pixels: list[int] = field(default_factory=list)
+    class_images: list[int] = field(default_factory=list)
+    empty_ids: list[str] = field(default_factory=list)
+    empty_images: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
+    subsets: Counter[str] = field(default_factory=Counter)
+    finding_counts: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _first_of_image: dict[bytes, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.class_pixels = [0] * len(self.label_map)
+        self.class_images = [0] * len(self.label_map)
+
+    @property
+    def ignored_pixels(self) -> int:
+        """Pixels without ground truth."""
+        return self.pixels - sum(self.class_pixels)
+
+    def add(self, sample: Sample, converted: Converted) -> list[Finding]:
+        """Counts a sample that was written; returns all that is odd about it."""
+        self.samples += 1
+        self.pixels += sample.height * sample.width
+        for index, count in enumerate(sample.class_pixels):
+            self.class_pixels[index] += count
+            self.class_images[index] += count > 0
+        self.sizes[sample.size] += 1
+        self.groups[sample.group] += 1
+        self.subsets[sample.subset] += 1
+        findings = [*converted.findings, *self._own_findings(sample)]
+        for finding in findings:
+            self.finding_counts[finding.kind] += 1
+            listed = self.findings.setdefault(finding.kind, [])
+            if len(listed) < LISTED:
+                listed.append(finding.text)
+        return findings
+
+    def _own_findings(self, sample: Sample) -> list[Finding]:
+        findings = []
+        background = self.label_map.names[0] == "background"
+        if not any(sample.class_pixels[1:] if background else sample.class_pixels):
+            self.empty_images += 1
+            if len(self.empty_ids) < LISTED:
+                self.empty_ids.append(sample.id)
+            findings.append(Finding("empty mask", f"{sample.id}: no pixel of any class"))
+        digest = bytes.fromhex(sample.image_digest.removeprefix("sha256:"))[:16]
+        first = self._first_of_image.setdefault(digest, sample.id)
+        if first != sample.id:
+            text = f"{sample.id}: the same image file as {first}"
+            findings.append(Finding("duplicate image", text))
+        return findings
+
+
+def write_findings(path: Path, sample_id: str, findings: Sequence[Finding]) -> None:
+    """Appends a sample's findings to a JSON-lines file."""
+    if findings:
+        with path.open("a", encoding="utf-8") as file:
+            for finding in findings:
+                line = {"id": sample_id, "kind": finding.kind, "text": finding.text}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def metrics(quality: LabelQuality) -> dict[str, float]:
+    """Returns the figures of `label_metrics`: flat and finite."""
+    return {
+        "samples": quality.samples,
+        "groups": len(quality.groups),
+        "classes": len(quality.label_map),
+        "pixels": quality.pixels,
+        "ignored_fraction": quality.ignored_pixels / max(1, quality.pixels),
+        "empty_masks": quality.empty_images,
+        "skipped_images": len(quality.skipped),
+        "findings": sum(quality.finding_counts.values()),
+        **{
+            f"pixel_fraction_{label.name}": count / max(1, quality.pixels)
+            for label, count in zip(quality.label_map.classes, quality.class_pixels, strict=True)
+        },
+        **{
+            f"images_{label.name}": count
+            for label, count in zip(quality.label_map.classes, quality.class_images, strict=True)
+        },
+    }

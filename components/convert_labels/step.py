@@ -1,0 +1,180 @@
+"""The step: fetch, open, map classes, convert on all cores, write the data set and its report."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.cli import ArtifactMetadata, output_file, output_folder
+from components.convert_labels.class_mapping import (
+    ClassMapping,
+    MappingRules,
+    map_classes,
+    parse_classes,
+)
+from components.convert_labels.conversion import Converted, Job, convert_jobs
+from components.convert_labels.detection import open_export
+from components.convert_labels.exports import Export
+from components.convert_labels.fetching import local_copy
+from components.convert_labels.image_finder import ImageFinder
+from components.convert_labels.label_pixels import make_tables
+from components.convert_labels.label_report import ReportFacts, write_label_report
+from components.convert_labels.planning import Policies, Refused, plan_jobs
+from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
+from components.convert_labels.source_files import open_source
+from segmentor import __version__
+from segmentor.dataset import DatasetWriter
+from segmentor.errors import ConfigError, DataError
+from segmentor.label_map import IGNORE_INDEX
+from segmentor.progress import track
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command line."""
+
+    source: str
+    dataset: Path
+    label_report: Path
+    label_metrics: Path
+    images: str = ""
+    classes: str = ""
+    label_map: str = ""
+    unlabelled: str = "background"
+    empty_images: str = "negative"
+    skip_bad_samples: bool = False
+    group_pattern: str = ""
+
+
+def run(request: Request) -> ArtifactMetadata:
+    """Runs the step; returns the metadata of its artifacts.
+
+    Raises:
+        DataError: the export, or samples of it, cannot be used; the report lists them all.
+    """
+    with contextlib.ExitStack() as stack:
+        beside = request.dataset.absolute().parent
+        path = stack.enter_context(local_copy(request.source, beside))
+        files = open_source(path, request.source)
+        elsewhere = None
+        if request.images:
+            images = stack.enter_context(local_copy(request.images, beside))
+            elsewhere = open_source(images, request.images).without_wrapper()
+        export, files = open_export(files)
+        finder = ImageFinder(files, export.image_folders, elsewhere)
+        mapping = map_classes(
+            export.classes,
+            _rules(request),
+            request.unlabelled,
+            export.is_ordered,
+            export.is_complete,
+        )
+        policies = Policies(request.empty_images, request.group_pattern)
+        jobs, grouping = plan_jobs(export, finder, policies)
+        quality = LabelQuality(mapping.label_map)
+        facts = ReportFacts(
+            request.source, export.format, _stated(export, mapping, grouping), export.notes.counts
+        )
+        with output_folder(request.dataset) as folder:
+            digest = _convert(request, folder, export, mapping, jobs(), quality)
+            _refuse(request, facts, quality)
+            with output_file(request.label_report) as page:
+                write_label_report(page, facts, quality, folder)
+            figures = metrics(quality)
+            with output_file(request.label_metrics) as file:
+                file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    logger.info("converted samples=%d digest=%s", quality.samples, digest)
+    metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
+    return {"dataset": metadata, "label_metrics": figures}
+
+
+def _rules(request: Request) -> MappingRules:
+    if request.classes.strip() and request.label_map:
+        raise ConfigError("--classes", "a value, and --label-map too", "one of the two")
+    if request.label_map:
+        from components.convert_labels.label_map_file import read_label_map_file
+
+        return read_label_map_file(request.label_map)
+    return parse_classes(request.classes)
+
+
+def _convert(
+    request: Request,
+    folder: Path,
+    export: Export,
+    mapping: ClassMapping,
+    plan: Iterator[Job | Refused],
+    quality: LabelQuality,
+) -> str:
+    """Converts and writes every sample; returns the data set's digest."""
+
+    def accepted() -> Iterator[Job]:
+        for entry in plan:
+            if isinstance(entry, Job):
+                yield entry
+            else:
+                _leave_out(entry.text, entry.is_problem and not request.skip_bad_samples, quality)
+
+    provenance = {"source": request.source, "format": export.format, "version": __version__}
+    tables = make_tables(export.classes, mapping)
+    with DatasetWriter(folder, mapping.label_map, provenance) as writer:
+        done = convert_jobs(accepted(), mapping, tables)
+        for converted in track(done, "convert labels", export.count or None):
+            if converted.problem:
+                _leave_out(converted.problem, not request.skip_bad_samples, quality)
+            else:
+                _write(writer, folder, converted, quality)
+    return writer.digest
+
+
+def _write(
+    writer: DatasetWriter, folder: Path, converted: Converted, quality: LabelQuality
+) -> None:
+    job = converted.job
+    sample = writer.add_encoded(
+        job.id,
+        converted.image,
+        converted.extension,
+        converted.mask_png,
+        converted.size,
+        list(converted.class_pixels),
+        job.group,
+        job.subset,
+        converted.perceptual_hash,
+    )
+    write_findings(folder / FINDINGS, job.id, quality.add(sample, converted))
+
+
+def _leave_out(text: str, is_problem: bool, quality: LabelQuality) -> None:
+    (quality.problems if is_problem else quality.skipped).append(text)
+
+
+def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None:
+    """Fails once for all bad samples, and leaves a report that lists every one of them."""
+    if quality.problems:
+        with output_file(request.label_report) as page:
+            write_label_report(page, facts, quality, None)
+        raise DataError.collected(
+            request.source,
+            quality.problems,
+            f"all are listed in {request.label_report.name}; --bad-samples skip leaves them out",
+        )
+    if not quality.samples:
+        raise DataError(request.source, "no sample", "at least one image with its labels")
+
+
+def _stated(export: Export, mapping: ClassMapping, grouping: str) -> tuple[tuple[str, str], ...]:
+    """What was decided, in words, for the report."""
+    names = mapping.label_map.names
+    facts = []
+    for index, name in [*enumerate(names), (IGNORE_INDEX, "ignore")]:
+        sources = [source for source, target in mapping.targets.items() if target == index]
+        if mapping.unlabelled == index:
+            sources.append("pixels without a label, and the label 'background'")
+        if sources:
+            facts.append((f"{name} ({index})", ", ".join(sources)))
+    return (*facts, ("groups", grouping))
