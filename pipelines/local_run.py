@@ -42,6 +42,8 @@ from segmentor.object_store import is_object_uri
 Runner = Literal["host", "docker"]
 
 CONFIGS = "configs"
+# An embedded object store may run here already: its data belong to the run.
+STORE = "store"
 PATH_PARAMETERS = ("source", "images")
 
 
@@ -173,7 +175,7 @@ def _is_path(value: Any) -> bool:
 
 def _prepared_folder(folder: Path) -> Path:
     folder = folder.absolute()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != STORE for path in folder.iterdir()):
         raise ConfigError(str(folder), "a folder that is not empty", "a new one for each run")
     for name in (ARTIFACTS, CONFIGS, LOGS):
         (folder / name).mkdir(parents=True, exist_ok=True)
