@@ -1,0 +1,34 @@
+"""Commands on a data set artifact: what is in it, and as folders."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.door import command
+
+Folder = Annotated[
+    Path,
+    typer.Argument(help="A data set artifact, or a run's folder for its split.", metavar="DATASET"),
+]
+
+
+@command
+def info(dataset: Folder) -> None:
+    """Print samples, groups, classes and where they are from."""
+    from pipelines.dataset_files import describe
+
+    for line in describe(dataset):
+        typer.echo(line)
+
+
+@command
+def unpack(
+    dataset: Folder,
+    output: Annotated[Path, typer.Argument(help="A new folder for images and masks.")],
+) -> None:
+    """Write images and index masks as plain files."""
+    from pipelines.dataset_files import unpack as write_files
+
+    count = write_files(dataset, output)
+    typer.echo(f"{count} samples in {output}")

@@ -1,0 +1,60 @@
+"""Commands on the folder of a finished run: what the original's scripts did."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.door import command
+
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+
+
+@command
+def evaluate(
+    run: Run,
+    dataset: Annotated[
+        Path | None, typer.Option(help="A data set artifact; the run's own test set by default.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the results; <RUN>/again/evaluate by default.")
+    ] = None,
+) -> None:
+    """Measure a run's checkpoint again.
+
+    Prints the table image | dice_loss | iou_score, and writes the report.
+    """
+    from pipelines.finished_run import evaluate_run
+
+    raise typer.Exit(evaluate_run(run, dataset, output))
+
+
+@command
+def export(
+    run: Run,
+    size_policy: Annotated[
+        str, typer.Option(help="'resize' to the training size, or 'native': keep an image's size.")
+    ] = "resize",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the results; <RUN>/again/export by default.")
+    ] = None,
+) -> None:
+    """Export a run's checkpoint again, and check its parity."""
+    from pipelines.finished_run import export_run
+
+    raise typer.Exit(export_run(run, size_policy, output))
+
+
+@command
+def infer(
+    run: Run,
+    source: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
+    output: Annotated[Path, typer.Option(help="Folder of the masks and overlays.")] = Path(
+        "predictions"
+    ),
+) -> None:
+    """Predict images with a run's model, without a server."""
+    from pipelines.finished_run import infer_images
+
+    for line in infer_images(run, source, output):
+        typer.echo(line)

@@ -1,0 +1,102 @@
+"""A data set artifact for people: what is in it, and its images and masks as plain files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.cli import output_folder
+from pipelines.run_record import FILE_NAME, RunRecord
+from segmentor.dataset import Dataset
+from segmentor.errors import ConfigError, DataError
+from segmentor.progress import track
+
+SPLITS = ("train", "val", "test")
+CLASS_LIST = "classes.txt"
+
+
+def open_datasets(folder: Path) -> dict[str, Dataset]:
+    """Opens a data set artifact, or the three of a run's split; keyed by the name of their subset.
+
+    The key of a lone artifact is empty: its samples know their subsets themselves.
+
+    Raises:
+        ContractError: neither a run nor a data set artifact.
+    """
+    if (folder / FILE_NAME).is_file():
+        record = RunRecord.read(folder)
+        return {name: Dataset(record.artifact("split", name)) for name in SPLITS}
+    return {"": Dataset(folder)}
+
+
+def describe(folder: Path) -> Iterator[str]:
+    """Yields lines: samples, groups, sizes, classes by pixels and by images, provenance.
+
+    Raises:
+        ContractError: neither a run nor a data set artifact.
+    """
+    for name, dataset in open_datasets(folder).items():
+        if name:
+            yield f"== {name}"
+        samples = dataset.samples
+        sizes = sorted({sample.size for sample in samples})
+        shown = ", ".join(f"{height} x {width}" for height, width in sizes[:3])
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        yield f"digest      {dataset.digest}"
+        yield f"samples     {len(samples)} in {dataset.manifest['groups']} groups"
+        yield f"sizes       {shown}{more} (height x width)"
+        for key, value in sorted(dataset.manifest["provenance"].items()):
+            yield f"{key:<11} {value}"
+        yield from _class_lines(dataset)
+
+
+def unpack(folder: Path, output: Path) -> int:
+    """Writes `<subset>/<id>.<jpg|png>` and `<subset>annot/<id>.png`, and the names of the classes.
+
+    That is the layout of the original, which convert_labels reads as well. Returns the number of
+    samples. Without a subset, samples go to `images/` and `masks/`.
+
+    Raises:
+        ConfigError: `output` is there already.
+        ContractError: neither a run nor a data set artifact.
+        DataError: an id that would leave the folder.
+    """
+    datasets = open_datasets(folder)
+    if output.exists():
+        raise ConfigError(str(output), "a folder that is there already", "a new one")
+    with output_folder(output) as partial:
+        names = next(iter(datasets.values())).label_map.names
+        (partial / CLASS_LIST).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        return sum(_unpack_one(dataset, name, partial) for name, dataset in datasets.items())
+
+
+def _unpack_one(dataset: Dataset, name: str, folder: Path) -> int:
+    samples = dataset.samples
+    for sample in track(samples, "unpack"):
+        subset = name or sample.subset
+        images, masks = (subset, f"{subset}annot") if subset else ("images", "masks")
+        for path, content in (
+            (f"{images}/{sample.id}.{sample.extension}", dataset.image_content(sample)),
+            (f"{masks}/{sample.id}.png", dataset.mask_content(sample)),
+        ):
+            target = folder / path
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise DataError(sample.id, "a name that climbs out of the folder", "a plain name")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    return len(samples)
+
+
+def _class_lines(dataset: Dataset) -> Iterator[str]:
+    names = dataset.label_map.names
+    pixels = [0] * len(names)
+    images = [0] * len(names)
+    for sample in dataset.samples:
+        for index, count in enumerate(sample.class_pixels):
+            pixels[index] += count
+            images[index] += count > 0
+    total = sum(sample.height * sample.width for sample in dataset.samples)
+    width = max(len(name) for name in [*names, "(ignored)"])
+    rows = [*zip(names, pixels, images, strict=True), ("(ignored)", total - sum(pixels), "")]
+    yield f"{'class':<{width}} | {'pixels':>13} | {'share':>6} | images"
+    for name, count, occurs in rows:
+        share = count / total if total else 0.0
+        yield f"{name:<{width}} | {count:>13,} | {share:>6.1%} | {occurs:>6}"

@@ -1,0 +1,98 @@
+"""`segmentor demo`: the main job on the embedded defaults, from drawn scenes to a prediction."""
+
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.demo.cvat_export import write_cvat_export
+from pipelines.demo.scenes import draw_scenes
+from pipelines.local_run import run_local
+from pipelines.predict_client import MEDIA_TYPES, Predictor
+from pipelines.predictor_process import running_predictor
+from pipelines.run_command import object_store
+from pipelines.run_record import RunRecord
+from pipelines.run_summary import published_uri, read_json, summary
+from pipelines.step_display import NAME_WIDTH
+from segmentor.dataset import Dataset
+from segmentor.object_store import ObjectStore, ObjectUri
+
+MODEL = "road"
+EXPORT = ObjectUri("datasets", "demo/road-scenes.zip")
+PREDICTIONS = "predictions"
+REQUESTS = 20  # of the latency figure
+MIN_IOU = 0.9
+PARAMETERS = {
+    "source": str(EXPORT),
+    "classes": "road=road+lane_mark",
+    # town_03_000002 is a frame of the drive town_03
+    "group_pattern": r"^(.+)_\d+$",
+    "model_name": MODEL,
+    "train_overrides": "processing=road training=cpu_fast",
+    "min_iou": MIN_IOU,
+}
+
+
+def run_demo(folder: Path) -> None:
+    """Draws, packs, uploads, runs the pipeline, serves, predicts; prints what came of it.
+
+    Raises:
+        SegmentorError: a step failed, or the model missed the gate.
+    """
+    start = time.monotonic()
+    print(f"run folder: {folder}", file=sys.stderr)
+    with object_store(folder) as environment:
+        with _step("draw and upload"), tempfile.TemporaryDirectory() as scratch:
+            export = Path(scratch) / "road-scenes.zip"
+            write_cvat_export(draw_scenes(), export)
+            store = ObjectStore.from_environment(environment)
+            store.ensure_bucket(EXPORT.bucket)
+            store.upload_file(export, EXPORT, "application/zip")
+        record = run_local("host", PARAMETERS, folder, environment=environment)
+        deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
+        with contextlib.ExitStack() as stack:
+            with _step("serve"):
+                url = stack.enter_context(
+                    running_predictor(
+                        MODEL,
+                        published_uri(deployment),
+                        environment,
+                        record.folder / "logs" / "predictor.log",
+                    )
+                )
+            with _step("predict"):
+                overlay, latency = _predict_held_out(record, url)
+    print(summary(record))
+    print(f"prediction {overlay}, {1000 * latency:.0f} ms (median of {REQUESTS} requests)")
+    print(f"finished   in {time.monotonic() - start:.0f} s")
+
+
+def _predict_held_out(record: RunRecord, url: str) -> tuple[Path, float]:
+    """Sends a test image over HTTP; returns where its overlay is, and the median latency."""
+    dataset = Dataset(record.artifact("split", "test"))
+    sample = next(dataset.iter_samples())
+    content = dataset.image_content(sample)
+    media_type = MEDIA_TYPES[f".{sample.extension}"]
+    folder = record.folder / PREDICTIONS
+    folder.mkdir()
+    with Predictor(url, MODEL) as predictor:
+        for output in ("mask", "overlay"):
+            reply = predictor.predict(content, media_type, output)
+            (folder / f"{sample.id}.{output}.png").write_bytes(reply.content)
+        seconds = []
+        for _ in range(REQUESTS):
+            start = time.perf_counter()
+            predictor.predict(content, media_type)
+            seconds.append(time.perf_counter() - start)
+    return folder / f"{sample.id}.overlay.png", statistics.median(seconds)
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Writes a line like those of the pipeline's own steps."""
+    start = time.monotonic()
+    yield
+    print(f"{name:<{NAME_WIDTH}} done    {time.monotonic() - start:8.1f} s", file=sys.stderr)

@@ -1,0 +1,120 @@
+"""On a finished run's folder: measure, export and infer again, and compare it with another run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.run_record import FILE_NAME, RunRecord
+from segmentor.errors import ContractError
+from segmentor.object_store import is_object_uri
+
+# Below the run folder: results of these commands never mix with what the run recorded.
+AGAIN = "again"
+
+
+def evaluate_run(run: Path, dataset: Path | None, output: Path | None) -> int:
+    """Runs the evaluate step on a run's checkpoint; returns its exit code.
+
+    Args:
+        run: The run folder.
+        dataset: A data set artifact; None takes the run's test set.
+        output: Folder of the results; None is `<run>/again/evaluate`.
+
+    Raises:
+        ContractError: the folder holds no run, or training was not done in it.
+    """
+    from components.evaluate.__main__ import main
+
+    record = RunRecord.read(run)
+    folder = output or record.folder / AGAIN / "evaluate"
+    code = main(
+        [
+            f"--checkpoint={record.artifact('train', 'checkpoint')}",
+            f"--test={dataset or record.artifact('split', 'test')}",
+            f"--evaluation={folder / 'evaluation'}",
+            f"--metrics={folder / 'metrics.json'}",
+            f"--confusion={folder / 'confusion.json'}",
+            f"--evaluation-report={folder / 'evaluation_report.html'}",
+        ]
+    )
+    if code == 0:
+        print(f"report: {folder / 'evaluation_report.html'}")
+    return code
+
+
+def export_run(run: Path, size_policy: str, output: Path | None) -> int:
+    """Runs the export step on a run's checkpoint; returns its exit code.
+
+    Raises:
+        ContractError: the folder holds no run, or training was not done in it.
+    """
+    from components.export.__main__ import main
+
+    record = RunRecord.read(run)
+    folder = output or record.folder / AGAIN / "export"
+    code = main(
+        [
+            f"--checkpoint={record.artifact('train', 'checkpoint')}",
+            f"--val={record.artifact('split', 'val')}",
+            f"--test={record.artifact('split', 'test')}",
+            f"--size-policy={size_policy}",
+            f"--model={folder / 'model'}",
+            f"--parity={folder / 'parity.json'}",
+            f"--export-report={folder / 'export_report.html'}",
+        ]
+    )
+    if code == 0:
+        print(f"model:  {folder / 'model' / 'model.onnx'}")
+        print(f"report: {folder / 'export_report.html'}")
+    return code
+
+
+def model_location(text: str) -> str:
+    """Returns where a predictor finds the model that a command names.
+
+    Args:
+        text: A run folder, a folder with model.onnx, the file itself, or an s3:// URI.
+
+    Raises:
+        ContractError: a folder without a model, or nothing there.
+    """
+    if is_object_uri(text):
+        return text
+    path = Path(text)
+    if (path / FILE_NAME).is_file():
+        return str(RunRecord.read(path).artifact("export", "model"))
+    if path.is_file() or (path / "model.onnx").is_file():
+        return str(path)
+    raise ContractError(
+        text, "no run and no model.onnx", "a run's folder, a model, or an s3:// URI"
+    )
+
+
+def infer_images(run: Path, source: Path, output: Path) -> Iterator[str]:
+    """Predicts images with a run's model; yields a line an image.
+
+    `a/b.jpg` becomes `a/b.mask.png` and `a/b.overlay.png` below `output`.
+
+    Raises:
+        ContractError: no model at `run`.
+        DataError: no image at `source`.
+        ImageError: an image cannot be decoded.
+    """
+    from components.cli import output_file
+    from pipelines.predict_client import find_images
+    from segmentor.image_io import decode_image, encode_png
+    from segmentor.inference import predict_mask
+    from segmentor.masks import encode_mask, overlay
+    from segmentor.onnx_model import OnnxModel
+
+    images = find_images(source)
+    model = OnnxModel(Path(model_location(str(run))))
+    root = source if source.is_dir() else source.parent
+    for image in images:
+        content = image.read_bytes()
+        mask = predict_mask(model.forward, model.contract, content, str(image))
+        picture = overlay(decode_image(content, str(image)), mask, model.contract.label_map)
+        target = output / image.relative_to(root)
+        for kind, encoded in (("mask", encode_mask(mask)), ("overlay", encode_png(picture))):
+            with output_file(target.with_suffix(f".{kind}.png")) as partial:
+                partial.write_bytes(encoded)
+        yield f"{image}  {target.with_suffix('.mask.png')}, {target.with_suffix('.overlay.png')}"

@@ -1,0 +1,94 @@
+"""What a run measured, as text for a terminal: the evaluation's table, parity, the publication."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.run_record import RunRecord
+from segmentor.errors import ContractError
+
+# A longer table is for per_image.csv, not for eyes.
+TABLE_ROWS = 12
+
+
+def summary(record: RunRecord) -> str:
+    """Returns the evaluation's table, IoU, parity, and where everything is.
+
+    Raises:
+        ContractError: the run has no evaluation, or it is not readable.
+    """
+    evaluation = record.artifact("evaluate", "evaluation")
+    figures = read_json(evaluation / "evaluation.json")
+    parity = read_json(record.artifact("export", "parity"))
+    deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
+    return "\n".join(
+        [
+            *image_table(evaluation / "per_image.csv", figures["per_image"]),
+            "",
+            *class_table(figures["classes"]),
+            "",
+            f"IoU        {figures['dataset']['iou']:.4f} on {figures['samples']} held-out images",
+            f"parity     torch and ONNX differ by at most "
+            f"{parity['max_probability_difference']:.1e} in probability, "
+            f"{parity['flipped_pixels']:.0f} of {parity['pixels']:,.0f} pixels flipped",
+            f"published  {published_uri(deployment)}",
+            f"run page   {record.folder / 'index.html'}",
+        ]
+    )
+
+
+def image_table(per_image: Path, overall: dict[str, float]) -> list[str]:
+    """Returns the table image | dice_loss | iou_score, the original's, with its overall row."""
+    with per_image.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = [
+        (row["image"], _number(row["dice_loss"]), _number(row["iou_score"]))
+        for row in rows[:TABLE_ROWS]
+    ]
+    if len(rows) > TABLE_ROWS:
+        shown.append((f"... {len(rows) - TABLE_ROWS} more in {per_image.name}", "", ""))
+    end = (
+        "overall",
+        _number(overall["mean_dice_loss"]),
+        _number(overall["mean_iou_score"]),
+    )
+    return _table(("image", "dice_loss", "iou_score"), [*shown, end])
+
+
+def class_table(classes: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the table of the classes, over all pixels of the set."""
+    names = ("iou", "dice", "precision", "recall")
+    rows = [(item["name"], *(_number(item[name]) for name in names)) for item in classes]
+    return _table(("class", *names), rows)
+
+
+def published_uri(deployment: dict[str, Any]) -> str:
+    """Returns where the model was published: the folder that a predictor is started on."""
+    return str(deployment["uri"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that a step wrote.
+
+    Raises:
+        ContractError: no such file, or not JSON.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ContractError(str(path), f"not readable ({error})", "what a step wrote") from error
+    return content
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    return [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in [header, ["-" * width for width in widths], *rows]
+    ]
+
+
+def _number(value: Any) -> str:
+    return "n/a" if value in ("", None) else f"{float(value):.4f}"
