@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The container tier: a real engine, the three images, and every test that is marked `docker`.
+# Layers are kept between runs on one machine, so only the first run installs the dependencies.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+engine=$(.ci/container-engine.sh)
+eval "$engine"
+
+# Networks that sign TLS anew: the build sees the host's CA bundle, the images never hold it.
+secrets=$(mktemp -d)
+trap 'rm -rf "$secrets"' EXIT
+bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
+printf '[global]\ncert = /run/secrets/ca.crt\n' >"$secrets/pip.conf"
+
+echo "== [$SECONDS s] images"
+images/build.sh -- --progress plain --build-arg "BASE_IMAGE=$BASE_IMAGE" \
+  --secret "id=pip_conf,src=$secrets/pip.conf" --secret "id=ca,src=$bundle" >"$secrets/build.log" 2>&1 ||
+  { tail -60 "$secrets/build.log" >&2; echo "error: an image does not build" >&2; exit 1; }
+"$DOCKER" images --filter 'reference=segmentor-*'
+
+echo "== [$SECONDS s] tests that need the engine"
+make setup
+.venv/bin/python -m pytest -m docker
