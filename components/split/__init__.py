@@ -1,0 +1,1 @@
+"""split: one data set becomes train, val and test, without tearing a group."""

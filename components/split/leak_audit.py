@@ -1,0 +1,75 @@
+"""Looks for leaks: frames of one sequence, or look-alikes, that ended up in different splits.
+
+A drive filmed at 30 frames a second shows the same road a second later: a test image next to a
+training image measures memory, not learning.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.split.splitting import SPLITS
+from segmentor.dataset import Sample
+
+_FRAME_NUMBER = re.compile(r"\d+(?=\D*$)")
+# Frames closer than this many typical steps of their sequence count as neighbours.
+NEIGHBOUR_STEPS = 1.5
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two samples, by position, of one sequence and of different splits, that are neighbours."""
+
+    sequence: str
+    left: int
+    right: int
+    gap: int
+    typical_step: float
+
+
+def find_leaks(samples: Sequence[Sample], splits: NDArray[np.int8]) -> list[Leak]:
+    """Returns the neighbours across splits in every numbered sequence, the closest first.
+
+    Args:
+        samples: All samples.
+        splits: int8 (N,), the split of each.
+    """
+    sequences: dict[str, list[tuple[int, int]]] = {}
+    for position, sample in enumerate(samples):
+        name = _without_subset(sample)
+        match = _FRAME_NUMBER.search(name)
+        if match:
+            sequence = f"{name[: match.start()]}#{name[match.end() :]}"
+            sequences.setdefault(sequence, []).append((int(match.group()), position))
+    leaks = []
+    for sequence, frames in sequences.items():
+        frames.sort()
+        numbers = np.array([number for number, _ in frames])
+        positions = [position for _, position in frames]
+        steps = np.diff(numbers)
+        if len({int(splits[position]) for position in positions}) < 2:
+            continue
+        typical = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+        leaks += [
+            Leak(sequence, positions[i], positions[i + 1], int(steps[i]), typical)
+            for i in range(len(steps))
+            if splits[positions[i]] != splits[positions[i + 1]]
+            and steps[i] <= NEIGHBOUR_STEPS * typical
+        ]
+    return sorted(leaks, key=lambda leak: (leak.gap, leak.sequence, leak.left))
+
+
+def describe(leak: Leak, samples: Sequence[Sample], splits: NDArray[np.int8]) -> str:
+    """Returns one line about a leak."""
+    left, right = samples[leak.left], samples[leak.right]
+    return (
+        f"{left.id} ({SPLITS[splits[leak.left]]}) and {right.id} ({SPLITS[splits[leak.right]]}): "
+        f"{leak.gap} frames apart, as are most neighbours of the sequence ({leak.typical_step:g})"
+    )
+
+
+def _without_subset(sample: Sample) -> str:
+    return sample.id.removeprefix(f"{sample.subset}/") if sample.subset else sample.id

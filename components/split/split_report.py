@@ -1,0 +1,142 @@
+"""The split report: sizes, classes and groups of the three splits, and what leaks between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.split.leak_audit import Leak, describe
+from components.split.splitting import SPLITS
+from segmentor.dataset import Dataset, Sample
+from segmentor.report import Report
+
+PAIRS_SHOWN = 6
+LINES_SHOWN = 40
+PICTURE_WIDTH = 420
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What the report is about: the samples, the split of each, and what was found."""
+
+    samples: Sequence[Sample]
+    splits: NDArray[np.int8]
+    rule: str
+    ratios: Sequence[float]
+    joined: Sequence[tuple[int, int]]
+    torn: Sequence[tuple[int, int]]
+    leaks: Sequence[Leak]
+
+
+def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
+    """Writes the page."""
+    report = Report("Split report", f"{len(facts.samples):,} samples, {facts.rule}")
+    counts = np.bincount(facts.splits, minlength=len(SPLITS))
+    report.tiles((name, int(count)) for name, count in zip(SPLITS, counts, strict=True))
+    _warnings(report, dataset, facts)
+    report.section("Sizes")
+    rows = []
+    for index, name in enumerate(SPLITS):
+        groups = {
+            s.group for s, split in zip(facts.samples, facts.splits, strict=True) if split == index
+        }
+        share = counts[index] / max(1, len(facts.samples))
+        rows.append(
+            (
+                name,
+                int(counts[index]),
+                f"{100 * share:.1f} %",
+                f"{100 * facts.ratios[index]:.1f} %",
+                len(groups),
+            )
+        )
+    report.table(["split", "samples", "share", "asked for", "groups"], rows)
+    _classes(report, dataset, facts)
+    _leaks(report, dataset, facts)
+    _duplicates(report, dataset, facts)
+    path.write_text(report.html(), encoding="utf-8")
+
+
+def class_images(facts: SplitFacts, classes: int) -> NDArray[np.int64]:
+    """Counts the images with each class: int64 (splits, K)."""
+    table = np.zeros((len(SPLITS), classes), np.int64)
+    for sample, split in zip(facts.samples, facts.splits, strict=True):
+        table[split] += np.array(sample.class_pixels) > 0
+    return table
+
+
+def _warnings(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
+    table = class_images(facts, len(dataset.label_map))
+    missing = [
+        f"'{name}' in {SPLITS[split]}"
+        for index, name in enumerate(dataset.label_map.names)
+        for split in range(len(SPLITS))
+        if table[:, index].any() and not table[split, index] and (facts.splits == split).any()
+    ]
+    if missing:
+        report.notice(f"Classes that a split does not have: {', '.join(missing)}.")
+    if facts.leaks:
+        report.notice(
+            f"{len(facts.leaks)} neighbouring frames are in different splits: figures on them will "
+            "be better than on new data. Group by sequence (--group-pattern in convert_labels).",
+            "bad",
+        )
+    if facts.torn:
+        report.notice(f"{len(facts.torn)} pairs that look the same are in different splits.", "bad")
+    if not (missing or facts.leaks or facts.torn):
+        report.notice("Each split has each class, and no leak was found.", "good")
+
+
+def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
+    report.section("Images with each class")
+    table = class_images(facts, len(dataset.label_map))
+    rows = [
+        (name, *(int(count) for count in table[:, index]))
+        for index, name in enumerate(dataset.label_map.names)
+    ]
+    report.table(["class", *SPLITS], rows)
+
+
+def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
+    report.section(
+        "Leak audit",
+        "Nearest frames of one sequence (names that differ in their last number) across splits.",
+    )
+    if not facts.leaks:
+        report.paragraph("None.")
+        return
+    lines = [[describe(leak, facts.samples, facts.splits)] for leak in facts.leaks[:LINES_SHOWN]]
+    report.table(["neighbours in different splits"], lines)
+    _pairs(report, dataset, facts, [(leak.left, leak.right) for leak in facts.leaks])
+
+
+def _duplicates(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
+    report.section("Images that look the same", "By perceptual hash, then by their pixels.")
+    if facts.torn:
+        report.paragraph(f"{len(facts.torn)} pairs in different splits:")
+        _pairs(report, dataset, facts, facts.torn)
+    if facts.joined:
+        report.paragraph(f"{len(facts.joined)} pairs kept in one split:")
+        _pairs(report, dataset, facts, facts.joined)
+    if not facts.torn and not facts.joined:
+        report.paragraph("None.")
+
+
+def _pairs(
+    report: Report, dataset: Dataset, facts: SplitFacts, pairs: Sequence[tuple[int, int]]
+) -> None:
+    report.pictures(
+        (f"{facts.samples[p].id} ({SPLITS[facts.splits[p]]})", _picture(dataset, facts.samples[p]))
+        for pair in pairs[:PAIRS_SHOWN]
+        for p in pair
+    )
+
+
+def _picture(dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+    width = min(PICTURE_WIDTH, sample.width)
+    height = max(1, round(sample.height * width / sample.width))
+    image = dataset.image(sample, at_least=(height, width))
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

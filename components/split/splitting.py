@@ -1,0 +1,164 @@
+"""Which group goes to which split: exact ratios where groups allow, each class in each split.
+
+Iterative stratification of groups (K. Sechidis et al., On the stratification of multi-label data,
+2011): the rarest class is dealt out first, each group to the split that lacks most of that class.
+Few groups are settled by trying every division.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.errors import ConfigError, SplitError
+
+SPLITS = ("train", "val", "test")
+# Divisions that are all tried: 8 groups in 3 splits are 6,561.
+MAX_DIVISIONS = 7000
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is dealt out as a whole: a group, or several that share near duplicates.
+
+    `samples` int64 (U,) counts samples; `classes` int64 (U, K) the samples with each class.
+    """
+
+    samples: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+
+def parse_ratios(text: str) -> tuple[float, float, float]:
+    """Parses `0.7,0.2,0.1`: shares of train, val and test; they need not sum to 1.
+
+    Raises:
+        ConfigError: not three numbers of 0 or more, or nothing for train.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or not all(0 <= value < float("inf") for value in values) or not values[0]:
+        raise ConfigError("--ratios", f"'{text}'", "three shares for train,val,test: 0.7,0.2,0.1")
+    total = sum(values)
+    return values[0] / total, values[1] / total, values[2] / total
+
+
+def exact_counts(samples: int, ratios: Sequence[float]) -> list[int]:
+    """Divides `samples` by the ratios without losing one: largest remainders get the rest.
+
+    A split with a ratio above 0 gets at least one sample, where there are enough.
+    """
+    shares = [samples * ratio for ratio in ratios]
+    counts = [int(share + 1e-9) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
+    for index in by_remainder[: samples - sum(counts)]:
+        counts[index] += 1
+    for index, ratio in enumerate(ratios):
+        if ratio and not counts[index] and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
+            counts[index] += 1
+    return counts
+
+
+def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np.int8]:
+    """Assigns each unit to a split: int8 (U,), positions in SPLITS.
+
+    The same units in the same order, ratios and seed give the same answer.
+
+    Raises:
+        SplitError: fewer units than splits that must not be empty.
+    """
+    wanted = [index for index, ratio in enumerate(ratios) if ratio]
+    count = len(units.samples)
+    if count < len(wanted):
+        raise SplitError(
+            "split",
+            f"{count} group{'s' if count != 1 else ''}",
+            f"at least {len(wanted)}, one for each of "
+            + ", ".join(SPLITS[index] for index in wanted),
+            "choose another --group-pattern in convert_labels (.* makes each image its own group), "
+            "or set a ratio to 0",
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    shuffled = Units(units.samples[order], units.classes[order])
+    targets = np.array(exact_counts(int(units.samples.sum()), ratios), np.int64)
+    if len(wanted) ** count <= MAX_DIVISIONS:
+        chosen = _best_division(shuffled, targets, wanted)
+    else:
+        chosen = _stratify(shuffled, targets, np.array(ratios), wanted)
+    assigned = np.empty(count, np.int8)
+    assigned[order] = chosen
+    return assigned
+
+
+def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) -> NDArray[np.int8]:
+    """Tries all divisions; fewest classes missing somewhere, then closest to the target sizes."""
+    present = units.classes > 0
+    best: tuple[tuple[int, int, int], NDArray[np.int8]] | None = None
+    for division in itertools.product(wanted, repeat=len(units.samples)):
+        chosen = np.array(division, np.int8)
+        if len(set(division)) < len(wanted):
+            continue
+        sizes = np.bincount(chosen, units.samples, len(targets)).astype(np.int64)
+        missing = [int((~present[chosen == split].any(axis=0)).sum()) for split in wanted]
+        off = int(np.abs(sizes - targets).sum())
+        # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
+        key = (missing[0], off // max(1, int(targets.sum()) // 10), sum(missing), off)
+        if best is None or key < best[0]:
+            best = (key, chosen)
+    assert best is not None  # each unit alone in a split is one of the divisions
+    return best[1]
+
+
+def _stratify(
+    units: Units, targets: NDArray[np.int64], ratios: NDArray[np.float64], wanted: list[int]
+) -> NDArray[np.int8]:
+    """Deals units one by one; a split takes no more samples than its target while others can."""
+    chosen = np.zeros(len(units.samples), np.int8)
+    room = targets.tolist()
+    need = (ratios[:, None] * units.classes.sum(axis=0)).tolist()  # samples lacking, by class
+    holds = [[False] * units.classes.shape[1] for _ in targets]
+    by_size = sorted(wanted, key=lambda split: -targets[split])
+    for position, rarest in _dealing_order(units):
+        size = int(units.samples[position])
+        options = [split for split in by_size if room[split] >= size]
+        if not options:
+            options = [max(by_size, key=lambda split: room[split])]
+        bare = [split for split in options if rarest >= 0 and not holds[split][rarest]]
+        if bare:
+            best = bare[0]
+        else:
+            lack = need if rarest >= 0 else None
+            best = max(options, key=lambda s: (lack[s][rarest] if lack else room[s], room[s]))
+        chosen[position] = best
+        room[best] -= size
+        for index in np.flatnonzero(units.classes[position]).tolist():
+            need[best][index] -= int(units.classes[position, index])
+            holds[best][index] = True
+    _fill_empty_splits(chosen, units, wanted)
+    return chosen
+
+
+def _dealing_order(units: Units) -> list[tuple[int, int]]:
+    """Returns (unit, its rarest class or -1): rarest classes first, then the largest units."""
+    present = units.classes > 0
+    rarity = present.sum(axis=0)
+    ranks = np.empty(len(rarity), np.int64)
+    ranks[np.argsort(rarity, kind="stable")] = np.arange(len(rarity))
+    none = len(rarity)
+    rank = np.where(present, ranks, none).min(axis=1, initial=none)
+    class_of_rank = np.append(np.argsort(ranks), -1)
+    order = np.lexsort((-units.samples, rank))  # stable: equal ones stay as they were shuffled
+    return list(zip(order.tolist(), class_of_rank[rank[order]].tolist(), strict=True))
+
+
+def _fill_empty_splits(chosen: NDArray[np.int8], units: Units, wanted: list[int]) -> None:
+    """Gives a split that got nothing the smallest unit of the split with the most units."""
+    for split in wanted:
+        counts = np.bincount(chosen, minlength=len(SPLITS))
+        if not counts[split]:
+            donors = np.flatnonzero(chosen == counts.argmax())
+            chosen[donors[units.samples[donors].argmin()]] = split
