@@ -90,7 +90,8 @@ def as_forward(module: Deployable) -> Forward:
 
     def forward(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+            # Decoded images are read-only views; torch wants memory that it may write to.
+            tensor = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)
             probability: NDArray[np.float32] = module(tensor).float().cpu().numpy()
         return probability
 

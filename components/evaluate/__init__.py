@@ -1,0 +1,1 @@
+"""The evaluate step: what a checkpoint is worth on images it has never seen."""

@@ -1,0 +1,139 @@
+"""Runs a checkpoint over the test set, the way it will be served, and keeps the counts."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.evaluate.scoring import ImageScores, score_image
+from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset, Sample
+from segmentor.errors import ContractError, DataError
+from segmentor.inference import Forward, decode_for, probability_at
+from segmentor.label_map import IGNORE_INDEX
+from segmentor.metrics import ClassScores, class_scores
+from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
+from segmentor.nn.deployable import as_forward
+from segmentor.onnx_model import available_cpus
+from segmentor.progress import track
+from segmentor.thresholds import STEPS, count_levels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured, and what it takes to look at an image again.
+
+    `levels` are the counts for the threshold sweep (binary models; all zero otherwise).
+    """
+
+    checkpoint_digest: str
+    contract: ModelContract
+    dataset: Dataset
+    images: tuple[ImageScores, ...]
+    levels: NDArray[np.int64]
+    forward: Forward
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """The confusion matrix of the whole set: int64 (K, K), rows truth, columns prediction."""
+        return np.sum([image.confusion for image in self.images], axis=0)
+
+    @cached_property
+    def scores(self) -> ClassScores:
+        """Scores per class of the whole set."""
+        return class_scores(self.confusion)
+
+    @property
+    def iou(self) -> float:
+        """Of class 1 when binary, else the mean over the classes in truth or prediction."""
+        scores = self.scores
+        return float(scores.iou[1]) if self.contract.is_binary else scores.mean_iou()
+
+    @cached_property
+    def ranked(self) -> tuple[int, ...]:
+        """Positions of the images with ground truth, worst first; equal ones by name."""
+        scored = [i for i, image in enumerate(self.images) if not np.isnan(image.iou_score)]
+        return tuple(sorted(scored, key=lambda i: (self.images[i].iou_score, self.images[i].id)))
+
+
+def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluation:
+    """Runs the checkpoint over every image of the test set, one at a time, at its source size.
+
+    Args:
+        checkpoint_folder: A checkpoint artifact.
+        test: A data set artifact with the checkpoint's classes.
+        threads: CPU threads; 0 takes those this process may use.
+
+    Raises:
+        ContractError: an input is no artifact, or the classes differ.
+        DataError: the test set is empty, or holds images that cannot be read.
+    """
+    dataset = Dataset(test)
+    checkpoint = load_checkpoint(checkpoint_folder)
+    contract = checkpoint.contract
+    check_classes(dataset, contract)
+    torch.set_num_threads(threads or available_cpus())
+    forward = as_forward(checkpoint.deployable())
+    images = []
+    levels = np.zeros((2, STEPS + 1), np.int64)
+    problems = []
+    for sample in track(dataset.iter_samples(), "evaluate", len(dataset)):
+        try:
+            scores, counts = _measure(sample, dataset, contract, forward)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        images.append(scores)
+        levels += counts
+    if problems:
+        raise DataError.collected(str(test), problems)
+    return Evaluation(
+        checkpoint_digest(checkpoint_folder), contract, dataset, tuple(images), levels, forward
+    )
+
+
+def check_classes(dataset: Dataset, contract: ModelContract) -> None:
+    """Refuses a data set that cannot be compared with the model's output.
+
+    Raises:
+        ContractError: it has other classes than the model.
+        DataError: it is empty.
+    """
+    where = str(dataset.folder)
+    if dataset.label_map.names != contract.label_map.names:
+        raise ContractError(
+            where,
+            f"classes {', '.join(dataset.label_map.names)}",
+            f"those of the checkpoint, {', '.join(contract.label_map.names)}",
+            "evaluate on a test set that was split from the data the checkpoint was trained on",
+        )
+    if not len(dataset):
+        raise DataError(where, "no samples", "at least one", "give the test set a larger ratio")
+
+
+def _measure(
+    sample: Sample, dataset: Dataset, contract: ModelContract, forward: Forward
+) -> tuple[ImageScores, NDArray[np.int64]]:
+    truth = dataset.mask(sample)
+    pixels, size = decode_for(contract, dataset.image_content(sample), sample.id)
+    if size != truth.shape:
+        raise DataError(sample.id, f"mask of {truth.shape}", f"the image's size {size}")
+    probability = forward(pixels[None])[0]  # (C, h, w)
+    if not np.isfinite(probability).all():
+        raise ContractError(
+            sample.id,
+            "a probability that is not finite",
+            "0..1",
+            "train again: the weights are bad",
+        )
+    scores = score_image(sample.id, sample.group, pixels, truth, probability, contract)
+    if not contract.is_binary:
+        return scores, np.zeros((2, STEPS + 1), np.int64)
+    plane = probability_at(probability, truth.shape)[0]
+    return scores, count_levels(plane, truth == 1, truth != IGNORE_INDEX)

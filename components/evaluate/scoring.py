@@ -1,0 +1,97 @@
+"""The scores of one image: counts by class, and the two columns of the per-image table."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.contract import ModelContract
+from segmentor.inference import mask_at, probability_at
+from segmentor.label_map import IGNORE_INDEX
+from segmentor.metrics import class_scores, confusion_matrix, soft_dice_loss
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What is kept of an image: small, whatever the image's size.
+
+    `dice_loss` and `iou_score` are means over the classes that count (see `score_image`), NaN when
+    the image has no ground truth at all. `brightness` is the mean grey value, 0..1.
+    """
+
+    id: str
+    group: str
+    size: tuple[int, int]
+    brightness: float
+    dice_loss: float
+    iou_score: float
+    confusion: NDArray[np.int64]
+
+    @property
+    def valid_pixels(self) -> int:
+        """Pixels with ground truth."""
+        return int(self.confusion.sum())
+
+    def has_truth(self) -> bool:
+        """Whether a class other than the first (the background of a binary model) is there."""
+        return bool(self.confusion[1:].any())
+
+
+def score_image(
+    sample_id: str,
+    group: str,
+    pixels: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    probability: NDArray[np.float32],
+    contract: ModelContract,
+) -> ImageScores:
+    """Scores one image at its source size.
+
+    Binary: both columns are those of class 1. An image without class 1 in truth has IoU 1 if none
+    is predicted, else 0 (what smp.utils.metrics.IoU gave). Multiclass: `iou_score` is the mean over
+    the classes in truth or prediction of this image, `dice_loss` over those in truth.
+
+    Args:
+        sample_id: Name of the sample.
+        group: Its group.
+        pixels: RGB uint8 (H', W', 3), as decoded.
+        truth: uint8 (H, W).
+        probability: float32 (C, h, w) of this image.
+        contract: Of the model.
+    """
+    prediction = mask_at(probability, contract, truth.shape)
+    confusion = confusion_matrix(truth, prediction, len(contract.label_map))
+    return ImageScores(
+        id=sample_id,
+        group=group,
+        size=truth.shape,
+        brightness=float(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).mean() / 255),
+        dice_loss=_dice_loss(probability, truth, contract.is_binary),
+        iou_score=_iou_score(confusion, contract.is_binary),
+        confusion=confusion,
+    )
+
+
+def _iou_score(confusion: NDArray[np.int64], is_binary: bool) -> float:
+    if not confusion.any():
+        return float("nan")
+    scores = class_scores(confusion)
+    if not is_binary:
+        return scores.mean_iou()
+    return 1.0 if np.isnan(scores.iou[1]) else float(scores.iou[1])
+
+
+def _dice_loss(
+    probability: NDArray[np.float32], truth: NDArray[np.uint8], is_binary: bool
+) -> float:
+    valid = truth != IGNORE_INDEX
+    if not valid.any():
+        return float("nan")
+    counted = [1] if is_binary else [int(index) for index in np.unique(truth[valid])]
+    losses = []
+    for index in counted:
+        channel = 0 if is_binary else index
+        plane = probability_at(probability[channel : channel + 1], truth.shape)[0]
+        losses.append(soft_dice_loss(plane, truth == index, valid))
+    return float(np.mean(losses))
