@@ -22,9 +22,9 @@ def evaluate_run(run: Path, dataset: Path | None, output: Path | None) -> int:
     Raises:
         ContractError: the folder holds no run, or training was not done in it.
     """
+    record = RunRecord.read(run)
     from components.evaluate.__main__ import main
 
-    record = RunRecord.read(run)
     folder = output or record.folder / AGAIN / "evaluate"
     code = main(
         [
@@ -47,9 +47,9 @@ def export_run(run: Path, size_policy: str, output: Path | None) -> int:
     Raises:
         ContractError: the folder holds no run, or training was not done in it.
     """
+    record = RunRecord.read(run)
     from components.export.__main__ import main
 
-    record = RunRecord.read(run)
     folder = output or record.folder / AGAIN / "export"
     code = main(
         [

@@ -1,0 +1,116 @@
+"""The command line: help with examples at once, and errors in one line with the right exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from red_model import write_red_model
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import app
+from segmentor.image_io import decode_image, encode_png
+from segmentor.masks import decode_mask
+
+COMMANDS = [[command.name or command.callback.__name__] for command in app.registered_commands]
+COMMANDS += [["dataset", name] for name in ("info", "unpack")]
+COMMANDS.remove(["train"])  # its help is the train step's own
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    path = tmp_path / "export.zip"
+    path.write_bytes(b"PK")
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    result = _run(*command, "--help")
+
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+    assert f"segmentor {' '.join(command)}" in result.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "kfp", "numpy", "cv2", "hydra", "kserve", "httpx")
+    code = f"import sys, pipelines.cli; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--export", "nothing.zip"], "nothing.zip: no such file or folder"),
+        (["run", "--export", "{export}", "-p", "sead=1"], "did you mean seed?"),
+        (["run", "--export", "{export}", "-p", "seed=one"], "parameter seed: 'one'"),
+        (["run", "--export", "{export}", "-p", "source=x"], "parameter source: given twice"),
+        (["run", "--export", "{export}", "-p", "seed"], "expected name=value"),
+        (["evaluate", "{folder}"], "no run.json, expected the folder of a run"),
+        (["export", "{folder}"], "no run.json, expected the folder of a run"),
+        (["infer", "{folder}", "{export}"], "no run and no model.onnx"),
+        (["serve", "{folder}"], "no run and no model.onnx"),
+        (["infer", "{folder}", "nowhere"], "nowhere: no such file or folder"),
+        (["predict", "nowhere"], "nowhere: no such file or folder"),
+        (["predict", "{export}", "--url", "http://127.0.0.1:9"], "start one with"),
+        (["dataset", "info", "{folder}"], "no manifest.json"),
+    ],
+)
+def test_a_known_error_is_one_line_and_exit_code_3(
+    arguments: list[str], message: str, export: Path
+) -> None:
+    values = {"export": export, "folder": export.parent}
+    result = _run(*(argument.format(**values) for argument in arguments))
+
+    assert result.exit_code == 3, result.output
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rum"], ["run"], ["run", "--export", "x", "--runner", "vm"]]
+)
+def test_a_usage_error_is_exit_code_2(arguments: list[str]) -> None:
+    result = _run(*arguments)
+
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+
+
+def test_a_refused_command_leaves_no_run_folder(export: Path, tmp_path: Path) -> None:
+    _run("run", "--export", export, "-p", "sead=1", "--output", tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_infer_writes_masks_and_overlays_with_a_model_alone(tmp_path: Path) -> None:
+    model = write_red_model(tmp_path / "model")
+    image = np.zeros((30, 50, 3), np.uint8)
+    image[10:] = (255, 0, 0)
+    (tmp_path / "image.png").write_bytes(encode_png(image))
+
+    result = _run("infer", model, tmp_path / "image.png", "--output", tmp_path / "out")
+
+    assert result.exit_code == 0, result.output
+    mask = decode_mask((tmp_path / "out" / "image.mask.png").read_bytes(), "mask")
+    np.testing.assert_array_equal(mask, image[:, :, 0] // 255)
+    assert decode_image((tmp_path / "out" / "image.overlay.png").read_bytes()).shape == image.shape
+
+
+def test_compile_writes_the_committed_pipeline(tmp_path: Path, repository: Path) -> None:
+    result = _run("compile", "--output", tmp_path / "pipeline.yaml")
+
+    assert result.exit_code == 0, result.output
+    committed = repository / "pipelines" / "segmentation.yaml"
+    assert (tmp_path / "pipeline.yaml").read_text() == committed.read_text()
