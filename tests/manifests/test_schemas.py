@@ -1,0 +1,104 @@
+"""The checker itself: what it must refuse, else the tests of the manifests prove nothing."""
+
+import copy
+import importlib.util
+import json
+
+import pytest
+import yaml
+
+from tests.manifests.schemas import CRDS, problems
+
+DEPLOYMENT = yaml.safe_load("""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: a}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec:
+      containers:
+        - {name: c, image: i, ports: [{containerPort: 80}], livenessProbe: {httpGet: {port: http}}}
+""")
+SERVICE = yaml.safe_load("""
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: road}
+spec:
+  predictor:
+    minReplicas: 1
+    model: {modelFormat: {name: onnx-segmentation}, storageUri: s3://m/road/1/}
+""")
+
+
+def _changed(document, path, value):
+    document = copy.deepcopy(document)
+    *parents, last = path
+    target = document
+    for key in parents:
+        target = target[key]
+    target[last] = value
+    return document
+
+
+def test_good_documents_pass():
+    assert problems(DEPLOYMENT) == []
+    assert problems(SERVICE) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (["spec", "replica"], 2, "Deployment.spec.replica: unknown field of V1DeploymentSpec"),
+        (["spec", "replicas"], "2", "expected int"),
+        (["spec", "replicas"], True, "expected int"),
+        (["spec", "template", "spec", "containers", 0, "nam"], "x", "unknown field of V1Container"),
+        (["spec", "template", "spec", "containers"], {}, "expected a list"),
+        (["spec", "selector"], None, "expected V1LabelSelector"),
+        (["metadata", "labels"], {"a": 1}, "expected str"),
+        (["kind"], "Deploiement", "no kind V1Deploiement"),
+    ],
+)
+def test_a_core_kind_is_refused_for(path, value, expected):
+    found = problems(_changed(DEPLOYMENT, path, value))
+    assert any(expected in problem for problem in found), found
+
+
+def test_a_missing_required_field_is_refused():
+    document = copy.deepcopy(DEPLOYMENT)
+    del document["spec"]["selector"]
+    assert any("must not be `None`" in problem for problem in problems(document))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (["spec", "predictor", "minReplica"], 1, "minReplica"),
+        (["spec", "predictor", "minReplicas"], "1", "is not of type 'integer'"),
+        (["spec", "predictor", "scaleMetric"], "gpu", "is not one of"),
+        (["spec", "predictor", "maxReplicas"], 0.5, "is not of type 'integer'"),
+        (["spec", "predictor", "model", "modelFormat"], {}, "'name' is a required property"),
+        (["spec", "predictor", "model", "name"], "x", "model.name: not allowed"),
+        (["spec", "predictor", "containers"], [{"name": "a"}], "exactly one of"),
+        (["spec", "predictor", "minReplicas"], -1, "minReplicas -1"),
+        (["spec", "predictor", "storageUris"], [{"uri": "s3://a"}], "exclude each other"),
+        (["metadata", "name"], "Road", "metadata.name"),
+        (["spec", "predictor", "model", "env"], [{"name": "PYTHONPATH", "value": "/x"}], "PYTHON"),
+        (["apiVersion"], "serving.kserve.io/v1", "no kind"),
+    ],
+)
+def test_an_inference_service_is_refused_for(path, value, expected):
+    found = problems(_changed(SERVICE, path, value))
+    assert any(expected in problem for problem in found), found
+
+
+def test_the_committed_schemas_are_kserves(shared_data):
+    folder = shared_data.parent / "kserve-crds"
+    if not folder.is_dir():
+        pytest.skip(f"no CRDs at {folder}")
+    spec = importlib.util.spec_from_file_location("trim", CRDS / "trim.py")
+    trim = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trim)
+    for name in trim.SOURCES:
+        assert json.loads((CRDS / f"{name}.json").read_text()) == trim.trimmed(folder, name)
