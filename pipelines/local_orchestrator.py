@@ -92,7 +92,7 @@ class LocalOrchestrator:
                 (task_dispatcher, "run_single_task_implementation", self._dispatch(original)),
                 (subprocess_task_handler, "SubprocessTaskHandler", self._handler),
                 # artifacts/<step>/<output> instead of <pipeline>-<time>/<component>/<output>
-                (executor_input_utils, "get_local_pipeline_resource_name", lambda name: ARTIFACTS),
+                (executor_input_utils, "construct_local_task_root", self._task_root),
                 (executor_input_utils, "get_local_task_resource_name", _step_of),
                 # kfp swaps builtins.print and the root logger's handlers, which no thread survives
                 (logging_utils, "indented_print", contextlib.nullcontext),
@@ -111,8 +111,7 @@ class LocalOrchestrator:
         from kfp.local.status import Status
 
         def dispatch(**arguments: Any) -> Any:
-            scope = arguments["pipeline_resource_name"].removeprefix(ARTIFACTS).strip("/")
-            step = "/".join(filter(None, [scope, _step_of(arguments["component_name"])]))
+            step = _scoped(arguments["pipeline_resource_name"], arguments["component_name"])
             log = Path(LOGS) / f"{step}.log"
             definition = arguments["component_spec"]
             if self._has_failed and not _is_exit_handler(definition):
@@ -134,6 +133,11 @@ class LocalOrchestrator:
             return outputs, Status.FAILURE if error else Status.SUCCESS
 
         return dispatch
+
+    def _task_root(
+        self, pipeline_root: str, pipeline_resource_name: str, task_resource_name: str
+    ) -> str:
+        return str(self._folder / ARTIFACTS / _scoped(pipeline_resource_name, task_resource_name))
 
     def _handler(self, **task: Any) -> "_TaskHandler":
         return _TaskHandler(lambda: self._run_command(task["image"], task["full_command"], task))
@@ -218,6 +222,11 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 
 def _step_of(component_name: str) -> str:
     return component_name.removeprefix("comp-").replace("-", "_")
+
+
+def _scoped(resource_name: str, component_name: str) -> str:
+    """Returns <loop iteration>/<step>; the resource name is <pipeline>-<time>/<loop iteration>."""
+    return "/".join([*resource_name.split("/")[1:], _step_of(component_name)])
 
 
 def _drop_cluster_settings(pipeline: Any) -> None:

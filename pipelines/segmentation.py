@@ -2,15 +2,24 @@
 
 from kfp import dsl
 
+from components.container_images import DATA, TRAINER
 from components.convert_labels.component import convert_labels
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.split.component import split
+from components.summarise.component import summarise
 from components.train.component import train
+from pipelines.cluster_settings import (
+    pipeline_settings,
+    set_basics,
+    set_object_store,
+    set_retries,
+    set_training_resources,
+)
 
 
-@dsl.pipeline(name="segmentation", display_name="Segmentation")
+@dsl.pipeline(name="segmentation", display_name="Segmentation", pipeline_config=pipeline_settings())
 def segmentation(
     source: str,
     images: str = "",
@@ -32,6 +41,16 @@ def segmentation(
     max_flipped_fraction: float = 1e-5,
     apply: bool = False,
     cache_salt: str = "",
+    data_image: str = DATA,
+    trainer_image: str = TRAINER,
+    object_store_secret: str = "segmentor-object-store",
+    predictor_service_account: str = "segmentor-predictor",
+    train_cpu: str = "2",
+    train_memory: str = "8Gi",
+    train_accelerator_type: str = "nvidia.com/gpu",
+    train_accelerators: str = "0",
+    train_node_selector: dict = {},  # noqa: B006 - KFP reads it, nothing changes it
+    train_tolerations: list = [],  # noqa: B006
 ):
     """From a CVAT export to a verified, published and served segmentation model.
 
@@ -56,51 +75,91 @@ def segmentation(
         max_flipped_fraction: Largest share of pixels that may differ between torch and ONNX.
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
         cache_salt: Another value makes every step run again although its inputs are the same.
+        data_image: Container image of convert_labels, split and deploy.
+        trainer_image: Container image of train, evaluate and export.
+        object_store_secret: Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT.
+        predictor_service_account: Service account whose secret lets the predictor read the model.
+        train_cpu: CPUs of training, as Kubernetes writes them ('2', '500m').
+        train_memory: Memory of training, shared memory included ('8Gi').
+        train_accelerator_type: Resource name of the accelerators of training.
+        train_accelerators: How many accelerators training gets.
+        train_node_selector: Labels of the nodes that training may run on.
+        train_tolerations: Tolerations of training, as a pod specification lists them.
     """
-    converted = convert_labels(
+    ending = summarise(
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         source=source,
-        images=images,
         classes=classes,
-        unlabelled=unlabelled,
-        empty_images=empty_images,
-        group_pattern=group_pattern,
-        cache_salt=cache_salt,
-    )
-    divided = split(
-        dataset=converted.outputs["dataset"],
-        ratios=ratios,
-        seed=seed,
-        honour_subsets=honour_subsets,
-    )
-    trained = train(
-        train=divided.outputs["train"],
-        val=divided.outputs["val"],
-        overrides=train_overrides,
-        cache_salt=cache_salt,
-    )
-    evaluated = evaluate(
-        checkpoint=trained.outputs["checkpoint"],
-        test=divided.outputs["test"],
-    )
-    exported = export(
-        checkpoint=trained.outputs["checkpoint"],
-        val=divided.outputs["val"],
-        test=divided.outputs["test"],
-        size_policy=size_policy,
-        max_difference=max_probability_difference,
-        max_flipped=max_flipped_fraction,
-    )
-    deployed = deploy(
-        model=exported.outputs["model"],
-        evaluation=evaluated.outputs["evaluation"],
-        parity=exported.outputs["parity"],
-        name=model_name,
+        train_overrides=train_overrides,
+        model_name=model_name,
         destination=destination,
-        version=version,
-        namespace=namespace,
-        min_iou=min_iou,
-        max_probability_difference=max_probability_difference,
-        max_flipped_fraction=max_flipped_fraction,
-        apply=apply,
     )
-    deployed.set_caching_options(False)
+    set_basics(ending, data_image, hours=1).set_caching_options(False)
+    with dsl.ExitHandler(ending, name="segmentation"):
+        converted = convert_labels(
+            source=source,
+            images=images,
+            classes=classes,
+            unlabelled=unlabelled,
+            empty_images=empty_images,
+            group_pattern=group_pattern,
+            cache_salt=cache_salt,
+        )
+        set_basics(converted, data_image, hours=6, memory="2Gi")
+        set_object_store(converted, object_store_secret)
+        set_retries(converted)
+        divided = split(
+            dataset=converted.outputs["dataset"],
+            ratios=ratios,
+            seed=seed,
+            honour_subsets=honour_subsets,
+        )
+        set_basics(divided, data_image, hours=6)
+        trained = train(
+            train=divided.outputs["train"],
+            val=divided.outputs["val"],
+            overrides=train_overrides,
+            cache_salt=cache_salt,
+        )
+        set_basics(trained, trainer_image, hours=7 * 24)
+        set_training_resources(
+            trained,
+            train_cpu,
+            train_memory,
+            train_accelerator_type,
+            train_accelerators,
+            train_node_selector,
+            train_tolerations,
+        )
+        evaluated = evaluate(
+            checkpoint=trained.outputs["checkpoint"],
+            test=divided.outputs["test"],
+        )
+        set_basics(evaluated, trainer_image, hours=6, cpu="1", memory="4Gi")
+        exported = export(
+            checkpoint=trained.outputs["checkpoint"],
+            val=divided.outputs["val"],
+            test=divided.outputs["test"],
+            size_policy=size_policy,
+            max_difference=max_probability_difference,
+            max_flipped=max_flipped_fraction,
+        )
+        set_basics(exported, trainer_image, hours=6, cpu="1", memory="4Gi")
+        deployed = deploy(
+            model=exported.outputs["model"],
+            evaluation=evaluated.outputs["evaluation"],
+            parity=exported.outputs["parity"],
+            name=model_name,
+            destination=destination,
+            version=version,
+            namespace=namespace,
+            service_account=predictor_service_account,
+            min_iou=min_iou,
+            max_probability_difference=max_probability_difference,
+            max_flipped_fraction=max_flipped_fraction,
+            apply=apply,
+        )
+        set_basics(deployed, data_image, hours=6).set_caching_options(False)
+        set_object_store(deployed, object_store_secret)
+        set_retries(deployed)

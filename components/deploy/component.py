@@ -15,6 +15,7 @@ def deploy(
     destination: str,
     version: str,
     namespace: str,
+    service_account: str,
     min_iou: float,
     max_probability_difference: float,
     max_flipped_fraction: float,
@@ -31,6 +32,7 @@ def deploy(
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
         version: Version to publish under; empty takes the first 12 digits of the model's digest.
         namespace: Kubernetes namespace of the InferenceService.
+        service_account: Service account of the InferenceService; empty takes the namespace's own.
         min_iou: The gate: least IoU on the test set.
         max_probability_difference: The gate: largest difference of probability of torch and ONNX.
         max_flipped_fraction: The gate: largest share of pixels that differ between torch and ONNX.
@@ -56,6 +58,8 @@ def deploy(
             version,
             "--namespace",
             namespace,
+            "--service-account",
+            service_account,
             "--min-iou",
             min_iou,
             "--max-probability-difference",

@@ -1,0 +1,1 @@
+"""The summarise step: says how a run ended, whatever happened in it."""

@@ -1,0 +1,58 @@
+"""KFP's specification of summarise, the exit handler."""
+
+from kfp import dsl
+
+from components.container_images import DATA
+
+
+@dsl.container_component
+def summarise(
+    summary: dsl.Output[dsl.HTML],
+    status: dsl.PipelineTaskFinalStatus,
+    run_name: str,
+    run_id: str,
+    source: str,
+    classes: str,
+    train_overrides: str,
+    model_name: str,
+    destination: str,
+):
+    """Says how the run ended, whatever happened in it.
+
+    Args:
+        summary: State, error, and what the run was asked for.
+        status: How the run ended; KFP gives it.
+        run_name: Name of the run.
+        run_id: Identifier of the run.
+        source: Parameter of the run.
+        classes: Parameter of the run.
+        train_overrides: Parameter of the run.
+        model_name: Parameter of the run.
+        destination: Parameter of the run.
+    """
+    return dsl.ContainerSpec(
+        image=DATA,
+        command=["python", "-m", "components.summarise"],
+        args=[
+            "--executor-input",
+            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
+            "--status",
+            status,
+            "--run-name",
+            run_name,
+            "--run-id",
+            run_id,
+            "--source",
+            source,
+            "--classes",
+            classes,
+            "--train-overrides",
+            train_overrides,
+            "--model-name",
+            model_name,
+            "--destination",
+            destination,
+            "--summary",
+            summary.path,
+        ],
+    )

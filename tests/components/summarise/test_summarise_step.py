@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from components.summarise.__main__ import main
+
+
+def summarise(tmp_path, status, *more):
+    target = tmp_path / "artifacts" / "summary"
+    return main(["--status", status, "--summary", str(target), *more]), target
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE"])
+def test_a_run_that_succeeded_is_said_so_in_the_words_of_either_backend(tmp_path, state):
+    code, page = summarise(tmp_path, json.dumps({"state": state, "error": {}}))
+    assert code == 0
+    assert "Every step is done." in page.read_text()
+
+
+def test_a_failed_run_shows_its_message_and_what_was_asked_for_escaped(tmp_path):
+    status = json.dumps({"state": "FAILED", "error": {"message": "no <GPU>"}})
+    code, page = summarise(tmp_path, status, "--source", "s3://b/<x>.zip", "--run-name", "run 7")
+    text = page.read_text()
+    assert code == 0
+    assert "The run ended as FAILED. no &lt;GPU&gt;" in text
+    assert "s3://b/&lt;x&gt;.zip" in text
+    assert "<h1>run 7</h1>" in text
+
+
+def test_a_status_that_is_no_json_object_is_refused(tmp_path, capsys):
+    code, page = summarise(tmp_path, "[]")
+    assert code == 3
+    assert capsys.readouterr().err == "error: --status: '[]', expected a JSON object\n"
+    assert not page.exists()
