@@ -98,8 +98,8 @@ def map_classes(
     order = [t for t in dict.fromkeys([*named, *kept]) if t not in (IGNORE, BACKGROUND, REST)]
     order = [target for target in order if target in chosen.values()]
     bare = chosen.get(UNLABELLED, unlabelled)
-    has_unlabelled = not is_complete or any(label.name == UNLABELLED for label in classes)
-    if BACKGROUND in (chosen[name] for name in names) or (has_unlabelled and bare == BACKGROUND):
+    fills = has_unlabelled(classes, is_complete) and bare == BACKGROUND
+    if fills or BACKGROUND in (chosen[name] for name in names):
         order = [BACKGROUND, *order]
     if not [name for name in order if name != BACKGROUND]:
         raise LabelMapError(
@@ -115,6 +115,11 @@ def map_classes(
         {name: index[chosen[name]] for name in names},
         index.get(bare, IGNORE_INDEX),
     )
+
+
+def has_unlabelled(classes: Sequence[LabelClass], is_complete: bool) -> bool:
+    """True when masks of the export may have pixels that no label covers."""
+    return not is_complete or any(label.name == UNLABELLED for label in classes)
 
 
 def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
@@ -141,7 +146,8 @@ def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
         has_class = any(rule.target not in (IGNORE, BACKGROUND) for rule in rules.rules)
         rest = BACKGROUND if has_class else REST
     for name in names:
-        chosen.setdefault(name, name if rest == REST else rest)
+        # A label called `ignore` says what it is; a rule for all others does not mean it.
+        chosen.setdefault(name, name if rest == REST or name == IGNORE else rest)
     return chosen
 
 

@@ -1,12 +1,28 @@
 """Which format an export is of: found out by what is in it, never by its name."""
 
 from components.convert_labels.exports import Export
-from components.convert_labels.formats import paired_folders, segmentation_mask
+from components.convert_labels.formats import (
+    coco,
+    cvat_images,
+    cvat_video,
+    datumaro_json,
+    kitti_road,
+    paired_folders,
+    segmentation_mask,
+)
 from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import DataError
 
 # The first that recognises the files reads them; the more particular come first.
-FORMATS = (segmentation_mask, paired_folders)
+FORMATS = (
+    cvat_images,
+    cvat_video,
+    segmentation_mask,
+    coco,
+    datumaro_json,
+    kitti_road,
+    paired_folders,
+)
 _EXPECTED = (
     "CVAT for images or video 1.1 (annotations.xml), Segmentation mask 1.1 (labelmap.txt), "
     "COCO 1.0 or Datumaro 1.0 (annotations/*.json), CamVid 1.0 (label_colors.txt), KITTI road, "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +54,28 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapesLabel:
-    """The shapes of one image in document order; `size` is the (height, width) it states."""
+    """The shapes of one image in document order, as the format wrote them.
 
-    shapes: tuple[Shape, ...]
+    `parse` turns a record into shapes; it runs in a worker, as it is most of the work of reading.
+    `size` is the (height, width) that the export states.
+    """
+
+    records: tuple[Any, ...]
+    parse: Callable[[Any, str], tuple[Shape, ...]]
     size: tuple[int, int] | None
     where: str
+
+    def shapes(self) -> tuple[Shape, ...]:
+        """Parses the records.
+
+        Raises:
+            MaskError: a record that is no shape.
+        """
+        parsed = (
+            self.parse(record, f"{self.where}, shape {number}")
+            for number, record in enumerate(self.records, 1)
+        )
+        return tuple(shape for shapes in parsed for shape in shapes)
 
 
 RawLabel = ColourLabel | IndexLabel | ShapesLabel

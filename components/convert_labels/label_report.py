@@ -138,9 +138,9 @@ def _chosen(dataset: Dataset) -> Iterator[tuple[int, list[Sample]]]:
     classes = len(dataset.label_map)
     best: list[list[tuple[str, int, Sample]]] = [[] for _ in range(classes)]
     for number, sample in enumerate(dataset.iter_samples()):
-        rank = digest_bytes(sample.id.encode())
         for index, count in enumerate(sample.class_pixels):
             if count:
+                rank = digest_bytes(f"{index} {sample.id}".encode())
                 heapq.heappush(best[index], (rank, number, sample))
                 if len(best[index]) > PICTURES_OF_A_CLASS:
                     heapq.heappop(best[index])

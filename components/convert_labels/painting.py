@@ -45,7 +45,8 @@ def paint(
         MaskError: an unknown label, coordinates that are none, or run lengths that do not add up.
     """
     height, width = size
-    shapes = sorted(enumerate(label.shapes), key=lambda pair: (pair[1].z_order, pair[0]))
+    parsed = label.shapes()
+    shapes = sorted(enumerate(parsed), key=lambda pair: (pair[1].z_order, pair[0]))
     # By columns, as COCO's runs go; each pixel holds the position of its shape, 0 for none.
     owners = np.zeros(height * width, np.uint16 if len(shapes) < 1 << 16 else np.uint32)
     values = np.full(len(shapes) + 1, unlabelled, np.uint8)
@@ -61,7 +62,7 @@ def paint(
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             owners[start : start + length] = owner
     flat = values[owners]
-    findings = _findings(covered, owners, flat, values)
+    findings = _findings(covered, owners, flat, values) + _mixed_groups(parsed, label.where)
     mask = np.ascontiguousarray(flat.reshape(width, height).T)
     return mask, findings
 
@@ -152,6 +153,22 @@ def _bit_runs(bits: NDArray[np.generic]) -> tuple[Integers, Integers]:
     flat = np.concatenate(([0], bits.ravel(), [0])).astype(np.int8)
     edges = np.flatnonzero(np.diff(flat))
     return edges[::2], edges[1::2] - edges[::2]
+
+
+def _mixed_groups(shapes: tuple[Shape, ...], where: str) -> list[Finding]:
+    labels: dict[str, set[str]] = {}
+    for shape in shapes:
+        if shape.group:
+            labels.setdefault(shape.group, set()).add(shape.label)
+    return [
+        Finding(
+            "mixed-label group",
+            f"{where}, group {group}: {', '.join(sorted(names))}; each shape keeps its own label "
+            "(CVAT's mask exports would give all that of the largest)",
+        )
+        for group, names in labels.items()
+        if len(names) > 1
+    ]
 
 
 def _findings(

@@ -65,7 +65,7 @@ def sample_name(item: Item, export: Export) -> str:
 
 def is_empty(item: Item) -> bool:
     """True when nothing in the item becomes pixels."""
-    return item.label is None or (isinstance(item.label, ShapesLabel) and not item.label.shapes)
+    return item.label is None or (isinstance(item.label, ShapesLabel) and not item.label.records)
 
 
 def _job(

@@ -11,6 +11,7 @@ from components.cli import ArtifactMetadata, output_file, output_folder
 from components.convert_labels.class_mapping import (
     ClassMapping,
     MappingRules,
+    has_unlabelled,
     map_classes,
     parse_classes,
 )
@@ -173,7 +174,7 @@ def _stated(export: Export, mapping: ClassMapping, grouping: str) -> tuple[tuple
     facts = []
     for index, name in [*enumerate(names), (IGNORE_INDEX, "ignore")]:
         sources = [source for source, target in mapping.targets.items() if target == index]
-        if mapping.unlabelled == index:
+        if mapping.unlabelled == index and has_unlabelled(export.classes, export.is_complete):
             sources.append("pixels without a label, and the label 'background'")
         if sources:
             facts.append((f"{name} ({index})", ", ".join(sources)))

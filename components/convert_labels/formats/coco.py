@@ -1,0 +1,142 @@
+"""COCO 1.0: annotations/instances_<subset>.json; polygons, and run lengths packed or plain.
+
+z order is not in the file: what comes later is on top. Brush masks have iscrowd=1; they are kept.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
+from components.convert_labels.formats.json_annotations import (
+    annotation_files,
+    load,
+    numbers,
+    objects,
+    palette_colour,
+    run_values,
+)
+from components.convert_labels.image_finder import stem
+from components.convert_labels.source_files import SourceFile, SourceFiles
+from segmentor.errors import DataError, MaskError
+from segmentor.label_map import LabelClass
+
+_KEYS = {"images", "annotations", "categories"}
+_PREFIX = "instances_"
+
+
+def recognises(files: SourceFiles) -> bool:
+    """True when a JSON file lists images, annotations and categories."""
+    return bool(_instances(files))
+
+
+def read(files: SourceFiles) -> Export:
+    """Opens the export.
+
+    Raises:
+        DataError: a list is missing or broken, or the subsets disagree on the categories.
+    """
+    found = _instances(files)
+    notes = Notes()
+    loaded = [(_subset(file, len(found)), file.name, load(file, _KEYS)) for file in found]
+    names = [_categories(value["categories"], name) for _, name, value in loaded]
+    if any(other != names[0] for other in names):
+        raise DataError(files.where, "subsets with different categories", "one label list")
+
+    def items() -> Iterator[Item]:
+        for subset, name, value in loaded:
+            yield from _items(value, subset, name, names[0], notes)
+
+    return Export(
+        format="COCO 1.0",
+        classes=tuple(
+            LabelClass(name, palette_colour(position))
+            for position, name in enumerate(dict.fromkeys(names[0].values()), 1)
+        ),
+        items=items,
+        image_folders=("images", ""),
+        subsets=tuple(sorted(subset for subset, _, _ in loaded)),
+        count=sum(len(value["images"]) for _, _, value in loaded),
+        notes=notes,
+    )
+
+
+def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Shape, ...]:
+    """Turns an annotation and its label into shapes: one a polygon.
+
+    Raises:
+        MaskError: a segmentation that is none.
+    """
+    label, annotation = record
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, dict):
+        return (Shape("rle", label, run_values(segmentation, where)),)
+    if isinstance(segmentation, list) and segmentation:
+        polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+        shapes = tuple(Shape("polygon", label, numbers(points, where)) for points in polygons)
+        if any(shape.values.size % 2 for shape in shapes):
+            raise MaskError(where, "an odd count of coordinates", "x, y, x, y, ...")
+        return shapes
+    if segmentation in (None, []) and annotation.get("bbox"):
+        return (box_shape(label, annotation["bbox"], annotation.get("attributes"), where),)
+    raise MaskError(where, f"segmentation {repr(segmentation)[:40]}", "polygons or run lengths")
+
+
+def box_shape(label: str, bbox: Any, attributes: Any, where: str, z_order: int = 0) -> Shape:
+    """Turns [x, y, width, height], and a rotation among the attributes, into a box.
+
+    Raises:
+        MaskError: other than four numbers.
+    """
+    values = numbers(bbox, where)
+    if values.size != 4:
+        raise MaskError(where, f"a box of {values.size} numbers", "x, y, width, height")
+    rotation = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
+    x, y, width, height = values.tolist()
+    corners = np.array([x, y, x + width, y + height])
+    angle = float(rotation) if isinstance(rotation, int | float) else 0.0
+    return Shape("box", label, corners, z_order, rotation=angle)
+
+
+def _items(
+    value: dict[str, Any], subset: str, file_name: str, names: dict[Any, str], notes: Notes
+) -> Iterator[Item]:
+    by_image: dict[Any, list[tuple[str, dict[str, Any]]]] = {}
+    for annotation in objects(value["annotations"], f"{file_name}: annotations"):
+        category = annotation.get("category_id")
+        label = names.get(category, f"category {category}")
+        by_image.setdefault(annotation.get("image_id"), []).append((label, annotation))
+    for image in objects(value["images"], f"{file_name}: images"):
+        name = str(image.get("file_name", ""))
+        height, width = image.get("height"), image.get("width")
+        size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        records = tuple(by_image.pop(image.get("id"), ()))
+        label = ShapesLabel(records, parse_annotation, size, name)
+        yield Item(stem(name), label, subset, image_name=name)
+    if by_image:
+        lost = sum(len(records) for records in by_image.values())
+        notes.counts["annotations of images that are not listed (left out)"] = lost
+
+
+def _categories(value: Any, where: str) -> dict[Any, str]:
+    names = {}
+    for category in objects(value, f"{where}: categories"):
+        if not isinstance(category.get("name"), str) or not isinstance(category.get("id"), int):
+            raise DataError(f"{where}: categories", repr(category)[:60], "id and name")
+        names[category["id"]] = category["name"]
+    if not names:
+        raise DataError(f"{where}: categories", "none", "the labels of the task")
+    return dict(sorted(names.items()))
+
+
+def _instances(files: SourceFiles) -> list[SourceFile]:
+    found = annotation_files(files, _KEYS)
+    # person_keypoints_*.json and the like describe the same images again.
+    instances = [file for file in found if file.name.rpartition("/")[2].startswith(_PREFIX)]
+    return instances or found[:1]
+
+
+def _subset(file: SourceFile, count: int) -> str:
+    name = file.name.rpartition("/")[2].removesuffix(".json")
+    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) or count > 1 else ""

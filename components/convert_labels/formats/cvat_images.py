@@ -1,0 +1,93 @@
+"""CVAT for images 1.1: annotations.xml with an <image> for each image; the only lossless export."""
+
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element
+
+from components.convert_labels.exports import Export, Item, Notes, ShapesLabel
+from components.convert_labels.formats.cvat_xml import (
+    NOT_PAINTED,
+    PAINTED,
+    Meta,
+    annotation_file,
+    elements,
+    parse_meta,
+    parse_shape,
+)
+from components.convert_labels.image_finder import stem
+from components.convert_labels.source_files import SourceFile, SourceFiles
+from segmentor.errors import DataError
+
+
+def recognises(files: SourceFiles) -> bool:
+    """True when the annotations hold images and not tracks."""
+    file = annotation_file(files)
+    if file is None:
+        return False
+    return all(element.tag != "track" for element in _first(file))
+
+
+def read(files: SourceFiles) -> Export:
+    """Opens the export.
+
+    Raises:
+        DataError: the XML cannot be read, or names no labels.
+    """
+    file = annotation_file(files)
+    assert file is not None  # `recognises` has seen it
+    meta = Meta()
+    subsets, tasks, count = set(), set(), 0
+    for element in elements(file, ("meta", "image")):
+        if element.tag == "meta":
+            meta = parse_meta(element)
+        else:
+            count += 1
+            subsets.add(element.get("subset", ""))
+            tasks.add(element.get("task_id", ""))
+    if not meta.classes:
+        raise DataError(file.name, "no meta with labels", "what CVAT exports")
+    notes = Notes()
+
+    def items() -> Iterator[Item]:
+        notes.counts.clear()
+        for element in elements(file, ("image",)):
+            yield _item(element, notes)
+
+    return Export(
+        format="CVAT for images 1.1",
+        classes=meta.classes,
+        items=items,
+        image_folders=("images", ""),
+        subsets=tuple(sorted(subsets)),
+        tasks=tuple(sorted(tasks)),
+        count=count,
+        notes=notes,
+    )
+
+
+def _item(element: Element, notes: Notes) -> Item:
+    name = element.get("name", "")
+    records = []
+    for child in element:
+        if child.tag in PAINTED:
+            records.append((child.tag, dict(child.attrib)))
+        elif child.tag in NOT_PAINTED:
+            notes.count(f"{child.tag} annotations (no area: not painted)")
+        else:
+            notes.count(f"<{child.tag}> elements (unknown: not painted)")
+    size = element.get("height", ""), element.get("width", "")
+    stated = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else None
+    where = f"{element.get('subset')}/{name}" if element.get("subset") else name
+    return Item(
+        name=stem(name),
+        label=ShapesLabel(tuple(records), parse_shape, stated, where),
+        subset=element.get("subset", ""),
+        task=element.get("task_id", ""),
+        image_name=name,
+    )
+
+
+def _first(file: SourceFile) -> list[Element]:
+    """Returns the first annotation, in a list; empty when there is none."""
+    for element in elements(file, ("image", "track")):
+        return [element]
+    return []

@@ -1,0 +1,159 @@
+"""What CVAT's two XML formats share: finding the file, streaming it, labels, and shapes."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import iterparse
+from numpy.typing import NDArray
+
+from components.convert_labels.exports import Shape
+from components.convert_labels.source_files import SourceFile, SourceFiles
+from segmentor.errors import DataError, MaskError
+from segmentor.label_map import Colour, LabelClass, voc_palette
+
+# Shapes that become pixels; the others are counted and reported.
+PAINTED = ("polygon", "box", "ellipse", "mask")
+NOT_PAINTED = ("polyline", "points", "cuboid", "tag", "skeleton")
+_NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry")}
+_MASK_BOX = ("left", "top", "width", "height")
+# Looked at to tell an annotations file from any other XML.
+_HEAD_BYTES = 4096
+
+Record = tuple[str, dict[str, str]]
+
+
+@dataclass
+class Meta:
+    """What stands in front of the annotations."""
+
+    classes: tuple[LabelClass, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def annotation_file(files: SourceFiles) -> SourceFile | None:
+    """Returns the one XML at the top whose root is <annotations>, or None.
+
+    Raises:
+        DataError: there are several.
+    """
+    found = [
+        files[name]
+        for name in sorted(files)
+        if "/" not in name and name.lower().endswith(".xml") and _is_annotations(files[name])
+    ]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise DataError(files.where, f"several annotation files: {names}", "one a conversion")
+    return found[0] if found else None
+
+
+def elements(file: SourceFile, names: tuple[str, ...]) -> Iterator[ElementTree.Element]:
+    """Streams the elements of these names below the root; each is emptied when the next is asked.
+
+    Raises:
+        DataError: no well-formed XML, or one with a document type (entities are never expanded).
+    """
+    try:
+        with file.open() as stream:
+            root = None
+            for event, element in iterparse(stream, ("start", "end"), forbid_dtd=True):
+                if event == "start":
+                    root = element if root is None else root
+                elif element.tag in names:
+                    yield element
+                    root.clear()
+    except ElementTree.ParseError as error:
+        raise DataError(
+            file.name, f"broken XML ({error})", "a complete file", "export it again"
+        ) from error
+    except DefusedXmlException as error:
+        raise DataError(
+            file.name, "a document type or entities", "plain XML as CVAT writes it"
+        ) from error
+
+
+def parse_meta(element: ElementTree.Element) -> Meta:
+    """Reads <meta>: the labels with their colours, and single facts of the task or project.
+
+    Raises:
+        DataError: a label without a name.
+    """
+    classes: dict[str, LabelClass] = {}
+    for label in element.iter("label"):
+        name = (label.findtext("name") or "").strip()
+        # The parts of a skeleton are labels too, but nothing is painted with them.
+        if not name or label.findtext("parent"):
+            continue
+        colour = _colour(label.findtext("color") or "", len(classes) + 1)
+        classes.setdefault(name, LabelClass(name, colour))
+    if not classes:
+        raise DataError("annotations.xml: meta", "no labels", "the labels of the task")
+    facts = {
+        child.tag: child.text.strip()
+        for parent in element
+        for child in parent
+        if child.text and child.text.strip()
+    }
+    return Meta(tuple(classes.values()), facts)
+
+
+def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
+    """Turns an element's name and attributes into a shape.
+
+    Raises:
+        MaskError: an attribute that is missing or no number.
+    """
+    kind, attributes = record
+    try:
+        return (
+            Shape(
+                kind,
+                attributes["label"],
+                _values(kind, attributes),
+                int(attributes.get("z_order") or 0),
+                attributes.get("group_id", ""),
+                float(attributes.get("rotation") or 0),
+            ),
+        )
+    except KeyError as error:
+        raise MaskError(where, f"a {kind} without {error}", f"a {kind} as CVAT writes it") from None
+    except (ValueError, OverflowError) as error:
+        raise MaskError(where, f"a {kind} that cannot be read ({error})", "numbers") from error
+
+
+def _values(kind: str, attributes: Mapping[str, str]) -> NDArray[np.float64]:
+    if kind == "polygon":
+        return np.array(
+            [float(v) for pair in attributes["points"].split(";") for v in _pair(pair)], np.float64
+        )
+    if kind == "mask":
+        box = [int(float(attributes[name])) for name in _MASK_BOX]
+        runs = [int(run) for run in attributes["rle"].split(",")] if attributes["rle"] else []
+        return np.array(box + runs, np.float64)
+    return np.array([float(attributes[name]) for name in _NUMBERS[kind]], np.float64)
+
+
+def _pair(text: str) -> list[str]:
+    values = text.split(",")
+    if len(values) != 2:
+        raise ValueError(f"point '{text[:40]}'")
+    return values
+
+
+def _colour(text: str, position: int) -> Colour:
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
+        red, green, blue = bytes.fromhex(text.strip()[1:])
+    else:
+        red, green, blue = (int(value) for value in voc_palette()[position % 256])
+    return red, green, blue
+
+
+def _is_annotations(file: SourceFile) -> bool:
+    with file.open() as stream:
+        head = stream.read(_HEAD_BYTES)
+    # The first element, after declaration, comments and, on hostile files, a document type.
+    return re.search(rb"<annotations[\s>/]", head) is not None

@@ -1,0 +1,130 @@
+"""Datumaro 1.0: annotations/<subset>.json with items and their shapes; z order and groups kept."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
+from components.convert_labels.formats.coco import box_shape
+from components.convert_labels.formats.json_annotations import (
+    annotation_files,
+    load,
+    numbers,
+    objects,
+    palette_colour,
+    run_values,
+)
+from components.convert_labels.image_finder import stem
+from components.convert_labels.source_files import SourceFiles
+from segmentor.errors import DataError, MaskError
+from segmentor.label_map import LabelClass
+
+_KEYS = {"items", "categories"}
+_PAINTED = ("polygon", "bbox", "mask", "ellipse")
+
+
+def recognises(files: SourceFiles) -> bool:
+    """True when a JSON file lists items and categories."""
+    return bool(annotation_files(files, _KEYS))
+
+
+def read(files: SourceFiles) -> Export:
+    """Opens the export.
+
+    Raises:
+        DataError: a list is missing or broken, or the subsets disagree on the labels.
+    """
+    notes = Notes()
+    loaded = [
+        (file.name.rpartition("/")[2].removesuffix(".json"), file.name, load(file, _KEYS))
+        for file in annotation_files(files, _KEYS)
+    ]
+    labels = [_labels(value["categories"], name) for _, name, value in loaded]
+    if any(other != labels[0] for other in labels):
+        raise DataError(files.where, "subsets with different labels", "one label list")
+
+    def items() -> Iterator[Item]:
+        notes.counts.clear()
+        for subset, name, value in loaded:
+            for item in objects(value["items"], f"{name}: items"):
+                yield _item(item, subset, labels[0], notes)
+
+    return Export(
+        format="Datumaro 1.0",
+        classes=tuple(
+            LabelClass(name, palette_colour(position)) for position, name in enumerate(labels[0], 1)
+        ),
+        items=items,
+        image_folders=("images", ""),
+        subsets=tuple(sorted(subset for subset, _, _ in loaded)),
+        count=sum(len(value["items"]) for _, _, value in loaded),
+        notes=notes,
+    )
+
+
+def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Shape, ...]:
+    """Turns an annotation and its label into a shape.
+
+    Raises:
+        MaskError: coordinates that are none.
+    """
+    label, annotation = record
+    kind = annotation["type"]
+    z_order = annotation.get("z_order", 0)
+    if not isinstance(z_order, int):
+        raise MaskError(where, f"z_order {z_order!r}", "an integer")
+    if kind == "bbox":
+        attributes = annotation.get("attributes")
+        return (box_shape(label, annotation.get("bbox"), attributes, where, z_order),)
+    if kind == "mask":
+        rle = annotation.get("rle")
+        if not isinstance(rle, dict):
+            raise MaskError(where, "a mask without rle", "run lengths")
+        values = run_values(rle, where)
+        return (Shape("rle", label, values, z_order, _group(annotation)),)
+    values = numbers(annotation.get("points"), where)
+    if values.size % 2 or (kind == "ellipse" and values.size != 4):
+        raise MaskError(where, f"a {kind} of {values.size} numbers", "x, y, x, y, ...")
+    if kind == "ellipse":
+        left, top, right, bottom = values.tolist()
+        centre = [(left + right) / 2, (top + bottom) / 2]
+        values = np.array([*centre, (right - left) / 2, (bottom - top) / 2])
+    return (Shape(kind, label, values, z_order, _group(annotation)),)
+
+
+def _item(item: dict[str, Any], subset: str, labels: list[str], notes: Notes) -> Item:
+    records = []
+    for annotation in objects(item.get("annotations", []), f"{item.get('id')}: annotations"):
+        if annotation.get("type") not in _PAINTED:
+            notes.count(f"{annotation.get('type')} annotations (no area: not painted)")
+            continue
+        position = annotation.get("label_id")
+        known = isinstance(position, int) and 0 <= position < len(labels)
+        label = labels[position] if known else f"label_id {position}"  # type: ignore[index]
+        records.append((label, annotation))
+    image = item.get("image")
+    image = image if isinstance(image, dict) else {}
+    size = image.get("size")
+    stated = (
+        (size[0], size[1])
+        if isinstance(size, list) and len(size) == 2 and all(isinstance(v, int) for v in size)
+        else None
+    )
+    name = str(item.get("id", ""))
+    label = ShapesLabel(tuple(records), parse_annotation, stated, name)
+    return Item(stem(name), label, subset, image_name=str(image.get("path") or ""))
+
+
+def _group(annotation: dict[str, Any]) -> str:
+    return str(annotation.get("group") or "")
+
+
+def _labels(categories: Any, where: str) -> list[str]:
+    try:
+        names = [str(label["name"]) for label in categories["label"]["labels"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where}: categories", "no label list", "label.labels") from error
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"{where}: categories", "no labels, or one twice", "unique labels")
+    return names
