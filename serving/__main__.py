@@ -1,0 +1,111 @@
+"""The predictor's command line: `python -m serving --model_name road --model_dir DIR`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from segmentor.errors import SegmentorError
+
+EXIT_KNOWN_ERROR = 3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Makes the parser. Flags are spelled as KServe spells them, with underscores."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving",
+        description="Serve an exported segmentation model: V1, V2 (REST and gRPC) and /predict.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model_name", required=True, help="the name of the model in its routes")
+    add(
+        "--model_dir",
+        default="/mnt/models",
+        help="a folder with model.onnx, the file itself, or s3://bucket/name/version/",
+    )
+    add("--model_version", help="the version to name; else the digest's first 12 digits")
+    add("--model_digest", help="refuse to start with any other model: sha256:<hex>")
+    add("--http_port", type=int, default=8080, help="the port of HTTP")
+    add("--grpc_port", type=int, default=8081, help="the port of gRPC")
+    add("--enable_grpc", type=_boolean, default=True, help="whether to serve gRPC")
+    add("--threads", type=_positive, help="threads of one inference; else the CPUs granted")
+    add(
+        "--provider",
+        default="CPUExecutionProvider",
+        choices=("CPUExecutionProvider", "CUDAExecutionProvider"),
+        help="where onnxruntime runs the network; CUDA needs the image built for it",
+    )
+    add("--max_inflight", type=_positive, help="inferences at once; else the CPUs granted")
+    add("--max_queue", type=int, default=32, help="requests that may wait; more get 503")
+    add("--time_limit", type=float, default=30.0, help="seconds a request may take")
+    add("--max_body_mib", type=_positive, default=64, help="largest request body, in MiB")
+    add("--max_pixels", type=_positive, default=200_000_000, help="largest image, in pixels")
+    add("--grace_period", type=float, default=30.0, help="seconds to finish after SIGTERM")
+    add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until told to stop; returns the exit code: 0 drained, 2 usage, 3 a known error."""
+    arguments = build_parser().parse_args(argv)
+    # KServe parses the process's own arguments when it is imported, abbreviations and all.
+    sys.argv = sys.argv[:1]
+    try:
+        _serve(arguments)
+    except SegmentorError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_KNOWN_ERROR
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from segmentor.onnx_model import available_cpus
+    from serving.logs import configure_logging
+    from serving.served_model import ModelSource, load_model
+    from serving.settings import MIB, Limits, Settings
+
+    configure_logging(arguments.log_level)
+    source = ModelSource(
+        name=arguments.model_name,
+        location=arguments.model_dir,
+        version=arguments.model_version,
+        digest=arguments.model_digest,
+        threads=arguments.threads,
+        provider=arguments.provider,
+    )
+    limits = Limits(
+        max_body_bytes=arguments.max_body_mib * MIB,
+        max_pixels=arguments.max_pixels,
+        time_limit_s=arguments.time_limit,
+        workers=arguments.max_inflight or available_cpus(),
+        queue_limit=arguments.max_queue,
+    )
+    settings = Settings(
+        source=source,
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port if arguments.enable_grpc else None,
+        limits=limits,
+        grace_period_s=arguments.grace_period,
+    )
+    served = load_model(source)
+    # Last: importing KServe takes longer than finding that the model is wrong.
+    from serving.server import PredictorServer
+
+    PredictorServer(served, settings).serve()
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected true or false")
+    return text.lower() == "true"
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a positive whole number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Who may come in: a bounded queue before a few worker threads, and a time limit for each request.
+
+Without it a server accepts everything under overload and answers nothing in time.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from serving.metrics import IN_FLIGHT, QUEUED, REFUSED
+from serving.refusals import Busy, NotReady, TimedOut
+
+T = TypeVar("T")
+
+
+class Admission:
+    """A place in the queue, then a worker thread. One instance a process, used on its event loop.
+
+    A place is held from before the body is read until the work is done, so that the number of
+    bodies and images in memory is bounded too; work that timed out holds its place until its
+    thread is free, because a thread cannot be stopped.
+    """
+
+    def __init__(self, workers: int, queue_limit: int, time_limit_s: float) -> None:
+        self.places = workers + queue_limit
+        self.time_limit_s = time_limit_s
+        self._taken = 0
+        self._abandoned = 0
+        self._pool = ThreadPoolExecutor(workers, "predict")
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Takes a place in the queue for as long as the block runs.
+
+        Raises:
+            Busy: there is none.
+        """
+        if self._taken + self._abandoned >= self.places:
+            REFUSED.labels("busy").inc()
+            raise Busy(f"busy: {self.places} requests are being served; try again")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs `work` in a worker thread; to be called within `place`.
+
+        Raises:
+            TimedOut: no result within the time limit.
+            NotReady: the server is stopping.
+        """
+        deadline = time.monotonic() + self.time_limit_s
+        try:
+            future = asyncio.get_running_loop().run_in_executor(
+                self._pool, lambda: _timed(work, deadline)
+            )
+        except RuntimeError as error:  # the pool takes nothing after close()
+            raise NotReady("the server is stopping") from error
+        QUEUED.inc()
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), self.time_limit_s)
+        except TimeoutError as error:
+            self._abandoned += 1
+            future.add_done_callback(self._forget)
+            REFUSED.labels("time limit").inc()
+            raise TimedOut(f"no result within {self.time_limit_s:g} s; try again") from error
+
+    def close(self) -> None:
+        """Takes no more work, and forgets what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, future: "asyncio.Future[T]") -> None:
+        self._abandoned -= 1
+        if not future.cancelled():
+            future.exception()  # looked at, or asyncio complains that nobody did
+
+
+def _timed(work: Callable[[], T], deadline: float) -> T:
+    QUEUED.dec()
+    if time.monotonic() > deadline:
+        raise TimedOut("waited longer than the time limit")
+    with IN_FLIGHT.track_inprogress():
+        return work()

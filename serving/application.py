@@ -1,0 +1,116 @@
+"""The HTTP application: predicting routes, KServe's health and metadata routes, error replies."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from kserve.errors import ModelNotReady, ServerNotReady
+from kserve.protocol.rest.server import metrics_handler
+from kserve.protocol.rest.v1_endpoints import V1Endpoints
+from kserve.protocol.rest.v2_datamodels import (
+    ListModelsResponse,
+    ModelMetadataResponse,
+    ModelReadyResponse,
+    ServerLiveResponse,
+    ServerMetadataResponse,
+    ServerReadyResponse,
+)
+from kserve.protocol.rest.v2_endpoints import V2Endpoints
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from segmentor import __version__
+from serving import logs
+from serving.model import FixedRepository, HonestDataPlane
+from serving.refusals import RETRY_AFTER_SECONDS, NotReady, Refusal
+from serving.request_door import RequestDoor
+from serving.routes import PredictRoutes, predict_router
+from serving.served_model import ServedModel
+from serving.settings import Limits
+
+
+def build_application(
+    dataplane: HonestDataPlane, repository: FixedRepository, served: ServedModel, limits: Limits
+) -> ASGIApp:
+    """Assembles the application.
+
+    KServe's own application is not used: its middleware logs each request four times, its last
+    catch leaks exception texts, and its routes parse bodies before anything can refuse them.
+    """
+    app = FastAPI(
+        title="Segmentor predictor",
+        version=__version__,
+        description=f"Semantic segmentation by model `{served.name}`.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(predict_router(PredictRoutes(dataplane, limits)))
+    app.include_router(_open_inference_router(dataplane, repository))
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_parameter)
+    for error in (ModelNotReady, ServerNotReady):
+        app.add_exception_handler(error, _not_ready)
+    identity = {
+        "X-Segmentor-Model": served.name,
+        "X-Segmentor-Version": served.version,
+        "X-Segmentor-Digest": served.digest,
+    }
+    return RequestDoor(app, identity)
+
+
+def _open_inference_router(dataplane: HonestDataPlane, repository: FixedRepository) -> APIRouter:
+    """KServe's own handlers for everything that does not predict."""
+    v1, v2 = V1Endpoints(dataplane, repository), V2Endpoints(dataplane, repository)
+    router = APIRouter()
+    model, versioned = "/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}"
+
+    def get(path: str, handler: Any, reply: Any = None, tag: str = "V2") -> None:
+        router.add_api_route(path, handler, methods=["GET"], response_model=reply, tags=[tag])
+
+    get("/", dataplane.live, tag="health")
+    get("/metrics", metrics_handler, tag="health")
+    get("/v1/models", v1.models, tag="V1")
+    get("/v1/models/{model_name}", v1.model_ready, tag="V1")
+    get("/v2", v2.metadata, ServerMetadataResponse)
+    get("/v2/health/live", v2.live, ServerLiveResponse)
+    get("/v2/health/ready", v2.ready, ServerReadyResponse)
+    get("/v2/models", v2.models, ListModelsResponse)
+    get(model, v2.model_metadata, ModelMetadataResponse)
+    get(f"{model}/ready", v2.model_ready, ModelReadyResponse)
+    get(versioned, v2.model_metadata, ModelMetadataResponse)
+    get(f"{versioned}/ready", v2.model_ready, ModelReadyResponse)
+    for verb, handler in (("load", v2.load), ("unload", v2.unload)):
+        path = "/v2/repository/models/{model_name}/" + verb
+        router.add_api_route(path, handler, methods=["POST"], tags=["V2"])
+    return router
+
+
+def error_reply(request: Request, status: int, message: str) -> Response:
+    """An error as JSON; on the original's route also with its `status` of "100"."""
+    body = {"error": message, "request_id": logs.request_id.get()}
+    if request.url.path == "/predict":
+        body = {"status": "100", "message": message, **body}
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    return error_reply(request, error.status, str(error))
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    reply = error_reply(request, error.status_code, str(error.detail))
+    reply.headers.update(error.headers or {})
+    return reply
+
+
+async def _invalid_parameter(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return error_reply(request, 400, f"{where}: {first['msg']}")
+
+
+async def _not_ready(request: Request, error: Any) -> Response:
+    return error_reply(request, NotReady.status, str(error))

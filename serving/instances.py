@@ -1,0 +1,60 @@
+"""V1 JSON bodies: `instances` of base64 images or of nested lists of pixels."""
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serving.prediction import MAX_IMAGES, Picture
+from serving.refusals import BadInput, TooLarge
+
+_FORMS = '{"image": {"b64": "<base64>"}} or an H x W x 3 list of RGB values 0..255'
+
+
+def read_instances(body: bytes) -> tuple[Picture, ...]:
+    """Reads the pictures of a V1 JSON body.
+
+    Raises:
+        BadInput: not JSON, no instances, or an instance of another form.
+        TooLarge: too many instances.
+    """
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"body: not JSON ({error})") from error
+    instances = payload.get("instances") if isinstance(payload, dict) else None
+    if not isinstance(instances, list) or not instances:
+        raise BadInput(f"body: expected a JSON object with 'instances', a list of {_FORMS}")
+    if len(instances) > MAX_IMAGES:
+        raise TooLarge(f"{len(instances)} instances in one request, at most {MAX_IMAGES}")
+    return tuple(_read_instance(instance, index) for index, instance in enumerate(instances))
+
+
+def _read_instance(instance: Any, index: int) -> Picture:
+    where = f"instances[{index}]"
+    if isinstance(instance, list):
+        return _read_pixels(instance, where)
+    if isinstance(instance, dict):
+        image = instance.get("image", instance)
+        if isinstance(image, list):
+            return _read_pixels(image, where)
+        if isinstance(image, dict) and isinstance(image.get("b64"), str):
+            try:
+                return base64.b64decode(image["b64"], validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise BadInput(f"{where}: not base64 ({error})") from error
+    raise BadInput(f"{where}: expected {_FORMS}")
+
+
+def _read_pixels(rows: list[Any], where: str) -> Picture:
+    try:
+        array = np.asarray(rows)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadInput(f"{where}: a ragged list, expected H x W x 3") from error
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0 or array.dtype.kind not in "iuf":
+        raise BadInput(f"{where}: found shape {list(array.shape)}, expected H x W x 3 numbers")
+    if not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
+        raise BadInput(f"{where}: values outside 0..255, or fractions")
+    return array.astype(np.uint8)

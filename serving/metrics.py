@@ -1,0 +1,63 @@
+"""Prometheus metrics of the predictor: requests, stages, queue, model, and a small drift signal."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+
+REQUESTS = Counter(
+    "segmentor_requests_total", "Requests by route, protocol and code.", ["route", "code"]
+)
+REQUEST_SECONDS = Histogram(
+    "segmentor_request_seconds", "Time from request to reply.", ["route"], buckets=_LATENCY
+)
+STAGE_SECONDS = Histogram(
+    "segmentor_stage_seconds",
+    "Time of one stage of one image: decode, infer, mask, encode.",
+    ["stage"],
+    buckets=_LATENCY,
+)
+IN_FLIGHT = Gauge("segmentor_in_flight", "Predictions that are being computed.")
+QUEUED = Gauge("segmentor_queued", "Predictions that wait for a worker.")
+REFUSED = Counter(
+    "segmentor_refused_total", "Requests refused to protect the server, by reason.", ["reason"]
+)
+MODEL = Gauge(
+    "segmentor_model_info",
+    "The model that is served; always 1.",
+    ["model", "version", "digest", "engine"],
+)
+COVERAGE = Histogram(
+    "segmentor_class_coverage",
+    "Share of an image that a class covers.",
+    ["label"],
+    buckets=(0.001, 0.01, 0.05, *_TENTHS),
+)
+BRIGHTNESS = Histogram(
+    "segmentor_image_brightness", "Mean of an image's pixels, 0 black to 1 white.", buckets=_TENTHS
+)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Observes how long a stage took."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        STAGE_SECONDS.labels(name).observe(time.perf_counter() - started)
+
+
+def observe_image(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], names: Sequence[str]) -> None:
+    """Observes brightness and class coverage of one predicted image."""
+    BRIGHTNESS.observe(float(pixels[::8, ::8].mean()) / 255)
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
+    for name, count in zip(names, counts, strict=False):
+        COVERAGE.labels(name).observe(float(count) / mask.size)

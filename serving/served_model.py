@@ -1,0 +1,112 @@
+"""The model that is served: fetched from a folder or an object store, verified, and warmed up."""
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segmentor.contract import ModelContract
+from segmentor.errors import ContractError
+from segmentor.inference import Forward
+from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
+from segmentor.onnx_model import CPU, MODEL_FILE, OnnxModel
+
+logger = logging.getLogger(__name__)
+
+VERSION_DIGITS = 12
+_WARM_UP_SIZE = (375, 500)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A loaded model and its identity; every reply carries name, version, digest and engine."""
+
+    name: str
+    version: str
+    digest: str
+    engine: str
+    contract: ModelContract
+    forward: Forward
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the model comes from, and what it must be."""
+
+    name: str
+    location: str
+    version: str | None = None
+    digest: str | None = None
+    threads: int | None = None
+    provider: str = CPU
+
+
+def load_model(source: ModelSource) -> ServedModel:
+    """Fetches, verifies and warms up the model.
+
+    Raises:
+        ContractError: no model.onnx there, not a model, no contract, or another digest.
+        StoreError: the object store is away, or has no such object.
+    """
+    started = time.perf_counter()
+    if is_object_uri(source.location):
+        with tempfile.TemporaryDirectory(prefix="segmentor-model-") as folder:
+            model = _open(_download(source.location, Path(folder)), source)
+    else:
+        model = _open(Path(source.location), source)
+    if source.digest is not None and model.digest != source.digest:
+        raise ContractError(
+            source.location, f"digest {model.digest}", source.digest, "deploy the model again"
+        )
+    served = ServedModel(
+        name=source.name,
+        version=source.version or model.digest.removeprefix("sha256:")[:VERSION_DIGITS],
+        digest=model.digest,
+        engine="onnxruntime",
+        contract=model.contract,
+        forward=model.forward,
+    )
+    _warm_up(served)
+    logger.info(
+        "model loaded",
+        extra={
+            "model": served.name,
+            "version": served.version,
+            "digest": served.digest,
+            "classes": len(served.contract.label_map),
+            "elapsed_s": round(time.perf_counter() - started, 3),
+        },
+    )
+    return served
+
+
+def _open(path: Path, source: ModelSource) -> OnnxModel:
+    # Idle threads that spin would steal the CPU that decodes and encodes.
+    return OnnxModel(path, source.threads, source.provider, spinning=False)
+
+
+def _download(location: str, folder: Path) -> Path:
+    uri = ObjectUri.parse(location)
+    if not uri.key.endswith(".onnx"):
+        uri = uri.child(MODEL_FILE)
+    path = folder / MODEL_FILE
+    ObjectStore.from_environment().download(uri, path)
+    return path
+
+
+def _warm_up(model: ServedModel) -> None:
+    """Runs the network before the first client does: the first run allocates and is slow."""
+    probability = model.forward(np.zeros((1, *_WARM_UP_SIZE, 3), np.uint8))
+    expected = (1, model.contract.channels)
+    if probability.shape[:2] != expected or probability.ndim != 4:
+        raise ContractError(
+            model.name,
+            f"an output of shape {probability.shape}",
+            f"{expected} and a size, as the label map of its contract implies",
+            "export the model again",
+        )
+    if not np.isfinite(probability).all():
+        raise ContractError(model.name, "an output that is not finite", "probabilities")

@@ -1,0 +1,123 @@
+"""KServe's ModelServer with an application of ours, ports that are ours, and a real drain."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from grpc import aio
+from kserve import ModelServer
+
+from segmentor.errors import ConfigError
+from serving.admission import Admission
+from serving.application import build_application
+from serving.grpc_service import SegmentationServicer, start_grpc
+from serving.metrics import MODEL
+from serving.model import FixedRepository, HonestDataPlane, SegmentationModel
+from serving.served_model import ServedModel
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Longer than a proxy's idle timeout, or a proxy sends a request into a connection that just closed.
+_KEEP_ALIVE_S = 65
+
+
+class PredictorServer(ModelServer):
+    """Serves one model over HTTP and gRPC until it is told to stop, then drains."""
+
+    def __init__(self, served: ServedModel, settings: Settings) -> None:
+        super().__init__(
+            http_port=settings.http_port,
+            grpc_port=settings.grpc_port or 0,
+            enable_grpc=settings.grpc_port is not None,
+            enable_latency_logging=False,
+        )
+        limits = settings.limits
+        self.settings = settings
+        self.served = served
+        self.admission = Admission(limits.workers, limits.queue_limit, limits.time_limit_s)
+        self.model = SegmentationModel(served, self.admission)
+        self.dataplane = HonestDataPlane(self.registered_models)
+        self.model_repository_extension = FixedRepository(self.registered_models)
+
+    def serve(self) -> None:
+        """Opens the ports and serves until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: a port is taken.
+        """
+        with _bound(self.http_port) as listener:
+            self.register_model(self.model)
+            served = self.served
+            MODEL.labels(served.name, served.version, served.digest, served.engine).set(1)
+            asyncio.run(self._serve(listener))
+
+    async def _serve(self, listener: socket.socket) -> None:
+        grpc_server: aio.Server | None = None
+        if self.enable_grpc:
+            servicer = SegmentationServicer(
+                self.dataplane, self.model_repository_extension, self.settings.limits
+            )
+            grpc_server = await start_grpc(servicer, self.grpc_port, self.served)
+        http_server = _HttpServer(self._http_config())
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, self._stop, http_server)
+        # What start-up made stays for good: no collection need ever look at it again.
+        gc.collect()
+        gc.freeze()
+        logger.info("ready", extra={"http_port": self.http_port, "grpc_port": self.grpc_port})
+        await http_server.serve(sockets=[listener])
+        if grpc_server is not None:
+            await grpc_server.stop(self.settings.grace_period_s)
+        self.admission.close()
+        logger.info("stopped")
+
+    def _http_config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            build_application(
+                self.dataplane,
+                self.model_repository_extension,
+                self.served,
+                self.settings.limits,
+            ),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(self.settings.grace_period_s),
+        )
+
+    def _stop(self, http_server: uvicorn.Server) -> None:
+        """Drains: nothing new, what is in flight is answered; a second signal ends at once."""
+        http_server.force_exit = http_server.should_exit
+        http_server.should_exit = True
+        logger.info("stopping", extra={"at_once": http_server.force_exit})
+
+
+class _HttpServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves the signals to us: uvicorn raises them again when it is done, in mid-drain."""
+        yield
+
+
+@contextlib.contextmanager
+def _bound(port: int) -> Iterator[socket.socket]:
+    """Binds before anything is served, so that a port that is taken is one clear line."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("0.0.0.0", port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"http_port {port}",
+                getattr(error, "strerror", None) or str(error),
+                "a free port",
+                "choose another --http_port",
+            ) from error
+        yield listener

@@ -1,0 +1,30 @@
+"""What the command line decides, as frozen values."""
+
+from dataclasses import dataclass
+
+from segmentor.image_io import MAX_PIXELS
+from serving.served_model import ModelSource
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may be, and how many there may be at once."""
+
+    max_body_bytes: int = 64 * MIB
+    max_pixels: int = MAX_PIXELS
+    time_limit_s: float = 30.0
+    workers: int = 2
+    queue_limit: int = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the predictor is started with; a port of None is not opened."""
+
+    source: ModelSource
+    http_port: int = 8080
+    grpc_port: int | None = 8081
+    limits: Limits = Limits()
+    grace_period_s: float = 30.0
