@@ -1,0 +1,84 @@
+"""Random, train-time augmentation: the one file that knows Albumentations."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+# Albumentations asks PyPI for a newer version at import otherwise.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.errors import ConfigError
+from segmentor.label_map import IGNORE_INDEX
+
+
+class Augmentation:
+    """A pipeline of random transforms; the same seed and pixels give the same result.
+
+    Albumentations ignores the seeds of NumPy and torch, and its workers repeat one another
+    (2.0.8). So the generator is seeded anew for each sample, from the run's seed, the epoch and
+    the sample: the result depends on neither the number of workers nor what came before.
+    """
+
+    def __init__(self, transforms: Mapping[str, Any], crop: tuple[int, int] | None = None) -> None:
+        """Builds the pipeline.
+
+        Args:
+            transforms: Arguments by class name of Albumentations, in order.
+            crop: (height, width) of a random crop that comes first; smaller images are padded,
+                and the padding has no ground truth.
+
+        Raises:
+            ConfigError: no such transform, or arguments that it does not take.
+        """
+        steps = [_transform(name, arguments) for name, arguments in transforms.items()]
+        if crop is not None:
+            height, width = crop
+            steps.insert(
+                0,
+                albumentations.RandomCrop(
+                    height, width, pad_if_needed=True, fill=0, fill_mask=IGNORE_INDEX
+                ),
+            )
+        self._pipeline = albumentations.Compose(steps)
+
+    def __call__(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: tuple[int, ...]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Transforms RGB uint8 (h, w, 3) and its mask uint8 (h, w) alike."""
+        self._pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        result = self._pipeline(image=image, mask=mask)
+        return result["image"], result["mask"]
+
+
+def _transform(name: str, arguments: Any) -> Any:
+    where = f"processing.augmentation.{name}"
+    kind = getattr(albumentations, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
+        names = [item for item in dir(albumentations) if item[:1].isupper()]
+        near = get_close_matches(name, names, 3, 0.5)
+        raise ConfigError(
+            where,
+            "no such transform",
+            "a class of Albumentations",
+            f"did you mean {', '.join(near)}?" if near else "",
+        )
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(where, f"{arguments!r}", "arguments, such as {p: 0.5}")
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
+    if "fill_mask" in kind.__init__.__annotations__:
+        # What a rotation uncovers has no ground truth; Albumentations calls it class 0.
+        given.setdefault("fill_mask", IGNORE_INDEX)
+    try:
+        with warnings.catch_warnings():
+            # An unknown argument is only a warning there: a typing error would go unnoticed.
+            warnings.simplefilter("error")
+            return kind(**given)
+    except (ValueError, TypeError, UserWarning) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(where, f"{dict(arguments)} ({reason})", f"arguments of {name}") from error

@@ -1,0 +1,98 @@
+"""Catalyst 22.4 on today's torch and accelerate: every remedy, by subclassing, in this one file.
+
+What is wrong there, and what stands here or in `runner.py` instead:
+
+* accelerate dropped DistributedType.TPU, which Catalyst reads at each loader's end: `_Compat`.
+* `BackwardCallback(grad_clip_fn=...)` reads an attribute that does not exist, and
+  `OptimizerCallback(grad_clip_fn=...)` ignores it: `Backward`.
+* schedulers of today's torch are not recognised and never stepped: `scheduler_callback` is added
+  by hand.
+* `CheckpointCallback` writes the last weights as the best, forgets the best score on resume, and
+  `resume=` is ignored: not used; `runner.KeepState` saves and resumes.
+* `IOUCallback` has soft counts on whatever it is fed; its gather needs CUDA: not used;
+  `metrics.Counts` counts pixels, and sums the counts over the processes.
+* DistributedDataParallelEngine under torchrun trains each process alone: the plain engines, which
+  join the process group that the environment describes.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from accelerate import DataLoaderConfiguration
+from torch import distributed
+
+with warnings.catch_warnings():
+    # distutils' LooseVersion, and pkg_resources-like deprecations of 2022.
+    warnings.simplefilter("ignore")
+    from catalyst import dl
+    from catalyst.core import IRunner as IRunner  # re-exported: the loop itself
+    from catalyst.core.callback import Callback as Callback
+    from catalyst.core.callback import CallbackOrder as CallbackOrder
+
+
+class _Compat:
+    """Mends what every engine inherits."""
+
+    device: torch.device
+
+    def mean_reduce_ddp_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Averages metrics over the processes; without a process group they stay as they are."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return metrics
+        names = sorted(metrics)
+        values = torch.tensor([float(metrics[name]) for name in names], device=self.device)
+        distributed.all_reduce(values)
+        return dict(zip(names, (values / distributed.get_world_size()).tolist(), strict=True))
+
+
+class CPUEngine(_Compat, dl.CPUEngine):  # type: ignore[misc]
+    """One process on the CPU, or one of a gloo group."""
+
+
+class GPUEngine(_Compat, dl.GPUEngine):  # type: ignore[misc]
+    """One process on one GPU, alone or in a group."""
+
+
+def make_engine(device: str) -> Any:
+    """Makes the engine of a device; joins a process group when the environment has one.
+
+    even_batches repeats samples so that all processes get as many: validation figures would count
+    some images twice.
+    """
+    kind = CPUEngine if device == "cpu" else GPUEngine
+    return kind(dataloader_config=DataLoaderConfiguration(even_batches=False))
+
+
+class Backward(dl.BackwardCallback):  # type: ignore[misc]
+    """Backward pass, then the gradient's norm is clipped and kept as `gradient_norm`."""
+
+    def __init__(self, largest_norm: float) -> None:
+        super().__init__(metric_key="loss")
+        self.largest_norm = largest_norm
+
+    def on_batch_end(self, runner: Any) -> None:
+        """Follows each batch of the training loader."""
+        if not runner.is_train_loader:
+            return
+        runner.engine.backward(runner.batch_metrics["loss"])
+        if self.largest_norm > 0:
+            norm = torch.nn.utils.clip_grad_norm_(runner.model.parameters(), self.largest_norm)
+            runner.batch_metrics["gradient_norm"] = norm
+
+
+def scheduler_callback(scheduler: Any, is_per_batch: bool, metric: str) -> Any:
+    """Steps a scheduler after each batch, or after each epoch with the validation metric."""
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        return dl.SchedulerCallback(mode="epoch", loader_key="valid", metric_key=metric)
+    return dl.SchedulerCallback(mode="batch" if is_per_batch else "epoch")
+
+
+def optimizer_callback() -> Any:
+    """Steps the optimizer after each training batch and logs the learning rate."""
+    return dl.OptimizerCallback(metric_key="loss")
+
+
+def tensorboard_logger(folder: str) -> Any:
+    """Writes scalars for each epoch, and images."""
+    return dl.TensorboardLogger(logdir=folder, log_batch_metrics=False, log_epoch_metrics=True)

@@ -1,0 +1,95 @@
+"""Hydra's compose, with its errors as ours: the one place that knows Hydra."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from components.train.config import unknown_key
+from segmentor.errors import ConfigError
+
+CONF = Path(__file__).parent / "conf"
+
+
+def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """Composes the configuration: the defaults, the chosen groups, then single values.
+
+    Args:
+        overrides: As on Hydra's command line, e.g. `model=fpn`, `training.epochs=40`,
+            `+processing.augmentation.GaussNoise={p: 0.2}`.
+
+    Raises:
+        ConfigError: an override that cannot be read, or names no group, preset or key.
+    """
+    try:
+        # An absolute folder, so that nothing depends on the working directory or the caller.
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("config", overrides=list(overrides))
+            value = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, overrides) from error
+    assert isinstance(value, dict)
+    return {str(key): item for key, item in value.items()}
+
+
+def presets(group: str) -> list[str]:
+    """The names of the presets of a group, such as `model`."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
+    """Finds the override that Hydra refused, and says what is right instead."""
+    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator and not key.startswith("~"):
+            return ConfigError(override, "no '='", "an override such as training.epochs=40")
+        if key in groups and value not in presets(key):
+            near = get_close_matches(value, presets(key), 1, 0.5)
+            return ConfigError(
+                key,
+                f"no preset '{value}'",
+                f"one of {', '.join(presets(key))}",
+                f"did you mean {key}={near[0]}?" if near else "",
+            )
+    known = list(_keys(compose_config([]), "")) if overrides else []
+    for override in overrides:
+        key = override.partition("=")[0]
+        if re.fullmatch(r"[\w.]+", key) and key not in known and key not in groups:
+            hint = f"a new argument is added with +{override}"
+            return unknown_key(key, known, hint)
+    reason = " ".join(str(error).splitlines()[0].split()) if str(error) else repr(error)
+    return ConfigError("overrides", f"{' '.join(overrides)} ({reason})", "Hydra overrides")
+
+
+def _keys(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            name = f"{where}.{key}" if where else str(key)
+            yield name
+            yield from _keys(item, name)
+
+
+def split_overrides(text: str, more: Sequence[str]) -> list[str]:
+    """Splits the one text that the pipeline passes, as a shell would; adds single overrides.
+
+    Raises:
+        ConfigError: a quote is not closed.
+    """
+    try:
+        return [*shlex.split(text), *more]
+    except ValueError as error:
+        raise ConfigError("--overrides", f"{text!r} ({error})", "closed quotes") from error
+
+
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """The configuration as YAML that can be read back."""
+    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)

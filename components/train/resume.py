@@ -1,0 +1,110 @@
+"""Finds the state that a run goes on from: its own, its mirror's, or a given checkpoint's."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from components.train.config import TrainConfig, network_digest
+from components.train.mirror import Mirror
+from components.train.running_state import BEST, STATE, Progress, RunningState, load_state
+from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset
+from segmentor.errors import ConfigError, ContractError
+from segmentor.nn.checkpoint import CONTRACT, WEIGHTS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state to go on from, if any, and what to do after each save."""
+
+    state: RunningState | None
+    after_save: Callable[[], None] | None
+
+
+def find_state(
+    running: Path,
+    config: TrainConfig,
+    fingerprint: str,
+    resume: Path | None,
+    train_set: Dataset,
+    val_set: Dataset,
+) -> Found:
+    """Looks in the running folder, then in the mirror, then in the checkpoint given by the user.
+
+    A running folder of another configuration or other data is removed: it belongs to a run that
+    was given up.
+
+    Raises:
+        ConfigError: the checkpoint has another network, or has no epochs left to do.
+        ContractError: the checkpoint has no state, or other classes.
+    """
+    state = _own_state(running, fingerprint)
+    mirror = None
+    if config.training.mirror:
+        mirror = Mirror(
+            config.training.mirror, fingerprint, running, config.training.mirror_minutes * 60
+        )
+        if state is None and mirror.download():
+            state = _own_state(running, fingerprint)
+    if state is not None:
+        logger.info("resume kind=interrupted epoch=%d/%d", state.progress.epoch, state.epochs)
+    elif resume is not None:
+        state = _from_checkpoint(resume, running, config, train_set, val_set)
+    (running / "logs").mkdir(parents=True, exist_ok=True)
+    return Found(state, mirror.after_save if mirror else None)
+
+
+def _own_state(running: Path, fingerprint: str) -> RunningState | None:
+    """The state of an interrupted run of the same configuration and data."""
+    try:
+        state = load_state(running)
+    except ContractError as error:
+        logger.warning("resume kind=none reason=%s", error)
+        state = None
+    if state is not None and state.fingerprint == fingerprint and (running / BEST).is_file():
+        return state
+    shutil.rmtree(running, ignore_errors=True)
+    return None
+
+
+def _from_checkpoint(
+    resume: Path, running: Path, config: TrainConfig, train_set: Dataset, val_set: Dataset
+) -> RunningState:
+    state = load_state(resume)
+    if state is None or not (resume / CONTRACT).is_file():
+        raise ContractError(
+            str(resume), f"no {STATE} or {CONTRACT}", "a checkpoint artifact that train wrote"
+        )
+    contract = ModelContract.from_text((resume / CONTRACT).read_text("utf-8"), str(resume))
+    if contract.label_map != train_set.label_map:
+        raise ContractError(
+            str(resume),
+            f"classes {', '.join(contract.label_map.names)}",
+            f"those of the data set: {', '.join(train_set.label_map.names)}",
+        )
+    if state.network_digest != network_digest(config):
+        raise ConfigError(
+            "--resume",
+            f"a checkpoint of {state.architecture}",
+            f"the configured network, {config.model.architecture} with {config.model.encoder}",
+            "give the same model=... overrides as for the first run",
+        )
+    if state.progress.epoch >= config.training.epochs:
+        raise ConfigError(
+            "training.epochs",
+            f"{config.training.epochs}, and the checkpoint has done {state.progress.epoch}",
+            f"more than {state.progress.epoch}",
+            f"set training.epochs={state.progress.epoch + 10}",
+        )
+    running.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(resume / WEIGHTS, running / BEST)
+    if contract.provenance.get("val_dataset_digest") != val_set.digest:
+        # Scores on other data cannot be compared: the next epoch is the best so far.
+        done = state.progress
+        state = replace(state, progress=Progress(epoch=done.epoch, history=done.history))
+    logger.info("resume kind=checkpoint epoch=%d/%d", state.progress.epoch, config.training.epochs)
+    return state

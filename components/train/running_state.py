@@ -1,0 +1,147 @@
+"""What a run has reached, written whole after each epoch, so that a killed run continues.
+
+    training_state.pt   last weights, optimizer, scheduler, progress; plain tensors and values
+    best.safetensors    weights of the best epoch so far
+
+The folder stands beside the checkpoint until that is written; a retry of the same command finds it.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segmentor.errors import ContractError
+
+logger = logging.getLogger(__name__)
+
+STATE = "training_state.pt"
+BEST = "best.safetensors"
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is: epochs done, the best one, and the figures of each."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = float("nan")
+    without_better: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Reads what `asdict` wrote."""
+        return cls(**{**value, "history": [dict(item) for item in value["history"]]})
+
+
+@dataclass(frozen=True)
+class RunningState:
+    """All that a run needs to go on as if it had never stopped.
+
+    `fingerprint` is the digest of configuration and data: only the same run continues silently.
+    """
+
+    fingerprint: str
+    epochs: int
+    bf16: bool
+    architecture: str
+    network_digest: str
+    progress: Progress
+    counters: dict[str, int]
+    network: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None
+
+
+def save_state(folder: Path, state: RunningState, best: Mapping[str, Tensor] | None) -> None:
+    """Writes the state; `best` are the weights when this epoch is the best so far.
+
+    The best weights come first: a kill between the two files leaves the state of the epoch before,
+    which is then done again, with the same result.
+    """
+    if best is not None:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in best.items()}
+        _replace(folder / BEST, lambda path: save_file(tensors, path))
+    value = {"schema_version": SCHEMA_VERSION, **asdict_shallow(state)}
+    # Into an open file: torch would put the (temporary) file name into the archive otherwise.
+    _replace(folder / STATE, lambda path: _save_to(path, value))
+
+
+def load_state(folder: Path) -> RunningState | None:
+    """Reads a state; None when there is none.
+
+    Raises:
+        ContractError: the file is damaged, or of another version.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+        if value.pop("schema_version") != SCHEMA_VERSION:
+            raise ContractError(str(path), "another schema version", str(SCHEMA_VERSION))
+        return RunningState(**{**value, "progress": Progress.from_json(value["progress"])})
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise _damaged(path, error) from error
+    except Exception as error:
+        # pickle and zipfile raise their own kinds; all mean a file that is not ours.
+        if type(error).__module__ in ("_pickle", "pickle", "zipfile"):
+            raise _damaged(path, error) from error
+        raise
+
+
+def load_best(folder: Path) -> dict[str, Tensor]:
+    """Reads the weights of the best epoch.
+
+    Raises:
+        ContractError: there are none, or the file is damaged.
+    """
+    try:
+        return dict(load_file(folder / BEST))
+    except (OSError, SafetensorError) as error:
+        raise _damaged(folder / BEST, error) from error
+
+
+def asdict_shallow(state: RunningState) -> dict[str, Any]:
+    """The state as a mapping of plain values; tensors are not copied."""
+    return {**state.__dict__, "progress": asdict(state.progress)}
+
+
+def _save_to(path: Path, value: Any) -> None:
+    with path.open("wb") as file:
+        torch.save(value, file)
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes beside the target and renames: a reader sees the old file or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def _damaged(path: Path, error: Exception) -> ContractError:
+    reason = " ".join(str(error).split())[:120] or repr(error)
+    return ContractError(
+        str(path), f"unreadable ({reason})", "a state of this version", "delete it to start anew"
+    )

@@ -1,0 +1,168 @@
+"""The training report: curves, best epoch, overlays of validation images, configuration."""
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from components.train.compose import to_yaml
+from components.train.config import TrainConfig
+from components.train.samples import read_pair
+from components.train.training import Trained
+from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset
+from segmentor.inference import mask_at
+from segmentor.masks import overlay
+from segmentor.nn.deployable import Deployable, as_forward
+from segmentor.report import Report
+
+SHOWN_IMAGES = 6
+
+# Element ids of the SVG follow from this instead of from chance.
+matplotlib.rcParams["svg.hashsalt"] = "segmentor"
+
+
+def write_report(
+    path: Path,
+    config: TrainConfig,
+    composed: dict[str, Any],
+    trained: Trained,
+    contract: ModelContract,
+    val_set: Dataset,
+    metrics: Mapping[str, float],
+) -> None:
+    """Writes the page."""
+    progress = trained.progress
+    label_map = contract.label_map
+    report = Report(
+        "Training report",
+        f"{config.model.architecture} with {config.model.encoder}, "
+        f"{contract.input.size[0]} x {contract.input.size[1]}, classes {', '.join(label_map.names)}",
+    )
+    iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
+    report.tiles(
+        [
+            (f"{iou_name} on val", metrics.get("val_iou", float("nan"))),
+            ("best epoch", f"{progress.best_epoch} of {progress.epoch}"),
+            ("images a second", metrics.get("images_per_s", float("nan"))),
+            ("elapsed", f"{metrics['elapsed_s']:.0f} s"),
+        ]
+    )
+    for kind, text in notices(trained, config):
+        report.notice(text, kind)
+    report.section(
+        "Curves",
+        "Figures are of the network's resolution; evaluate measures at the source size. The "
+        "dashed line is the best epoch, whose weights the checkpoint holds.",
+    )
+    report.chart(curves(progress.history, progress.best_epoch, iou_name))
+    report.section("Classes in the best epoch")
+    best = progress.history[progress.best_epoch - 1 - _first_epoch(trained)]
+    report.table(
+        ["class", "IoU on train", "IoU on val"],
+        [
+            [name, best.get(f"train/iou/{name}", "absent"), best.get(f"valid/iou/{name}", "absent")]
+            for name in label_map.names
+        ],
+    )
+    report.section("Validation images", "Truth on the left, prediction on the right.")
+    report.legend([(c.name, c.colour) for c in label_map.classes])
+    report.pictures(sample_sheet(trained, contract, val_set))
+    report.section("Provenance and environment")
+    report.key_values(sorted(contract.provenance.items()))
+    report.key_values(environment(trained))
+    report.section("Configuration")
+    report.table(["setting", "value"], flat_settings(composed))
+    path.write_text(report.html(), encoding="utf-8")
+
+
+def _first_epoch(trained: Trained) -> int:
+    return int(trained.progress.history[0]["epoch"]) - 1
+
+
+def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
+    """What a reader should know before believing the figures."""
+    history, progress = trained.progress.history, trained.progress
+    best = history[progress.best_epoch - 1 - _first_epoch(trained)]
+    found = []
+    gap = best["train/iou"] - best["valid/iou"]
+    if gap > 0.15:
+        found.append(
+            ("warning", f"IoU on train is {gap:.2f} above val: the network overfits. More images, "
+             "stronger processing.augmentation or more training.weight_decay help.")
+        )  # fmt: skip
+    if progress.best_epoch == progress.epoch and progress.epoch == config.training.epochs:
+        if config.training.scheduler in ("plateau", "none"):
+            found.append(("warning", "The last epoch is the best: more epochs may help."))
+    if best["valid/iou"] != best["valid/iou"]:
+        found.append(("bad", "The validation set has no ground truth of any class."))
+    return found
+
+
+def curves(history: list[dict[str, float]], best_epoch: int, iou_name: str) -> Figure:
+    """Loss, IoU and learning rate over the epochs."""
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    epochs = [item["epoch"] for item in history]
+    for axis, name, title in ((axes[0], "loss", "loss"), (axes[1], "iou", iou_name)):
+        for loader, label in (("train", "train"), ("valid", "val")):
+            axis.plot(epochs, [item[f"{loader}/{name}"] for item in history], label=label)
+        axis.set_title(title)
+        axis.legend(frameon=False)
+    axes[1].set_ylim(0, 1)
+    axes[2].plot(epochs, [item["learning_rate"] for item in history], color="tab:green")
+    axes[2].set_title("learning rate at the epoch's end")
+    axes[2].ticklabel_format(style="sci", axis="y", scilimits=(0, 0))
+    for axis in axes:
+        axis.axvline(best_epoch, color="0.6", linestyle="--", linewidth=1)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def sample_sheet(
+    trained: Trained, contract: ModelContract, val_set: Dataset
+) -> list[tuple[str, np.ndarray]]:
+    """Truth and prediction of evenly spaced validation images, by the deployable module."""
+    forward = as_forward(Deployable(trained.network, contract))
+    samples = val_set.samples
+    count = min(SHOWN_IMAGES, len(samples))
+    size = contract.input.size if contract.input.size_policy == "resize" else None
+    pictures = []
+    for index in np.linspace(0, len(samples) - 1, count).astype(int):
+        image, truth = read_pair(val_set, samples[index], size)
+        prediction = mask_at(forward(image[None])[0], contract, truth.shape)
+        pair = [overlay(image, mask, contract.label_map) for mask in (truth, prediction)]
+        gap = np.full((image.shape[0], 6, 3), 255, np.uint8)
+        pictures.append((samples[index].id, np.concatenate([pair[0], gap, pair[1]], 1)))
+    return pictures
+
+
+def environment(trained: Trained) -> list[tuple[str, Any]]:
+    """What it ran on."""
+    return [
+        ("device", trained.device),
+        ("threads", torch.get_num_threads()),
+        ("processors", os.cpu_count() or 0),
+        ("torch", torch.__version__),
+        ("python", platform.python_version()),
+    ]
+
+
+def flat_settings(composed: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Every setting with its dotted name, as an override would write it."""
+    rows: list[tuple[str, str]] = []
+    for key, value in composed.items():
+        if isinstance(value, Mapping) and value:
+            rows.extend(flat_settings(value, f"{prefix}{key}."))
+        else:
+            rows.append((f"{prefix}{key}", to_yaml({"v": value}).removeprefix("v:").strip()))
+    return rows
