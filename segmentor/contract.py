@@ -76,6 +76,20 @@ class ModelContract:
         """C, the number of output channels."""
         return self.label_map.channels
 
+    def check_classes(self, label_map: LabelMap, where: str) -> None:
+        """Refuses data whose classes are not the model's, name by name, in their order.
+
+        Raises:
+            ContractError: they are not.
+        """
+        if label_map.names != self.label_map.names:
+            raise ContractError(
+                where,
+                f"classes {', '.join(label_map.names)}",
+                f"those of the model, {', '.join(self.label_map.names)}",
+                "take a data set that was split from the same conversion as the training data",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON value that `from_json` reads back."""
         return {

@@ -64,6 +64,15 @@ def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
     )
 
 
+def dataset_iou(confusion: NDArray[np.int64], is_binary: bool) -> float:
+    """The one IoU of a model on a data set, from the counts (K, K) of all its images.
+
+    Of class 1 when binary, else the mean over the classes that occur in truth or prediction.
+    """
+    scores = class_scores(confusion)
+    return float(scores.iou[1]) if is_binary else scores.mean_iou()
+
+
 def soft_dice_loss(
     probability: NDArray[np.float32], truth: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> float:

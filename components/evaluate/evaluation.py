@@ -15,7 +15,7 @@ from segmentor.dataset import Dataset, Sample
 from segmentor.errors import ContractError, DataError
 from segmentor.inference import Forward, decode_for, probability_at
 from segmentor.label_map import IGNORE_INDEX
-from segmentor.metrics import ClassScores, class_scores
+from segmentor.metrics import ClassScores, class_scores, dataset_iou
 from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import available_cpus
@@ -52,8 +52,7 @@ class Evaluation:
     @property
     def iou(self) -> float:
         """Of class 1 when binary, else the mean over the classes in truth or prediction."""
-        scores = self.scores
-        return float(scores.iou[1]) if self.contract.is_binary else scores.mean_iou()
+        return dataset_iou(self.confusion, self.contract.is_binary)
 
     @cached_property
     def ranked(self) -> tuple[int, ...]:
@@ -77,7 +76,9 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     dataset = Dataset(test)
     checkpoint = load_checkpoint(checkpoint_folder)
     contract = checkpoint.contract
-    check_classes(dataset, contract)
+    contract.check_classes(dataset.label_map, str(test))
+    if not len(dataset):
+        raise DataError(str(test), "no samples", "at least one", "give the test set a larger ratio")
     torch.set_num_threads(threads or available_cpus())
     forward = as_forward(checkpoint.deployable())
     images = []
@@ -96,25 +97,6 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     return Evaluation(
         checkpoint_digest(checkpoint_folder), contract, dataset, tuple(images), levels, forward
     )
-
-
-def check_classes(dataset: Dataset, contract: ModelContract) -> None:
-    """Refuses a data set that cannot be compared with the model's output.
-
-    Raises:
-        ContractError: it has other classes than the model.
-        DataError: it is empty.
-    """
-    where = str(dataset.folder)
-    if dataset.label_map.names != contract.label_map.names:
-        raise ContractError(
-            where,
-            f"classes {', '.join(dataset.label_map.names)}",
-            f"those of the checkpoint, {', '.join(contract.label_map.names)}",
-            "evaluate on a test set that was split from the data the checkpoint was trained on",
-        )
-    if not len(dataset):
-        raise DataError(where, "no samples", "at least one", "give the test set a larger ratio")
 
 
 def _measure(

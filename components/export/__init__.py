@@ -1,0 +1,1 @@
+"""The export step: a checkpoint becomes one ONNX file, proven equal to it."""

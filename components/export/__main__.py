@@ -1,0 +1,76 @@
+"""Writes a checkpoint as one ONNX file and proves that it computes the same as the checkpoint."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.cli import ArtifactMetadata, output_file, output_folder, run_step, step_parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of this step."""
+    parser = step_parser("export", __doc__)
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="checkpoint that train wrote (folder)"
+    )
+    parser.add_argument("--val", type=Path, required=True, help="validation set (folder)")
+    parser.add_argument("--test", type=Path, required=True, help="test set (folder)")
+    parser.add_argument("--model", type=Path, required=True, help="output folder: model.onnx")
+    parser.add_argument(
+        "--parity", type=Path, required=True, help="output file: how equal the two are, JSON"
+    )
+    parser.add_argument(
+        "--export-report", type=Path, required=True, help="output file: the report, HTML"
+    )
+    parser.add_argument(
+        "--size-policy",
+        choices=("trained", "resize", "native"),
+        default="trained",
+        help="what the model does with images of other sizes; trained: as the checkpoint says",
+    )
+    parser.add_argument(
+        "--max-difference",
+        type=float,
+        default=1e-4,
+        help="largest difference of a probability that passes",
+    )
+    parser.add_argument(
+        "--max-flipped",
+        type=float,
+        default=1e-5,
+        help="largest share of the pixels whose class may differ",
+    )
+    return parser
+
+
+def work(arguments: argparse.Namespace) -> ArtifactMetadata:
+    """Exports, compares, refuses or writes the three outputs."""
+    from components.export.export_report import build_report
+    from components.export.onnx_file import load_for_export, write_model
+    from components.export.parity import check_parity, measure_parity, write_parity
+    from segmentor.onnx_model import MODEL_FILE, OnnxModel
+
+    checkpoint = load_for_export(arguments.checkpoint, arguments.size_policy)
+    with (
+        output_folder(arguments.model) as folder,
+        output_file(arguments.parity) as parity_file,
+        output_file(arguments.export_report) as report_file,
+    ):
+        write_model(folder / MODEL_FILE, checkpoint)
+        model = OnnxModel(folder)
+        parity = measure_parity(checkpoint, model, arguments.val, arguments.test)
+        check_parity(parity, arguments.max_difference, arguments.max_flipped)
+        figures = write_parity(parity_file, parity)
+        page = build_report(parity, model, arguments.max_difference, arguments.max_flipped)
+        report_file.write_text(page, encoding="utf-8")
+    return {"model": {"digest": model.digest}, "parity": figures}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the step; returns its exit code."""
+    return run_step(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

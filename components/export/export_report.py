@@ -1,0 +1,71 @@
+"""The export report: what was written, and how equal it is to the checkpoint."""
+
+from components.export.parity import Parity
+from segmentor.onnx_model import OnnxModel
+from segmentor.report import Report
+
+# Images listed on the page: those with the largest difference.
+SHOWN = 20
+
+
+def build_report(
+    parity: Parity, model: OnnxModel, max_difference: float, max_flipped: float
+) -> str:
+    """Returns the page, HTML."""
+    megabytes = model.path.stat().st_size / 1e6
+    report = Report("Export", f"model.onnx, {megabytes:.1f} MB, {model.digest}")
+    report.tiles(
+        [
+            ("largest difference of a probability", f"{parity.max_difference:.1e}"),
+            ("pixels with another class", parity.flipped),
+            ("pixels compared", parity.pixels),
+            ("IoU of the model on test", parity.model_iou),
+            ("ms an image (checkpoint)", f"{parity.checkpoint_ms:.1f}"),
+            ("ms an image (model)", f"{parity.model_ms:.1f}"),
+        ]
+    )
+    report.notice(
+        f"The model computes what the checkpoint computes: at most {max_difference:g} of "
+        f"difference and {max_flipped:g} of the pixels were allowed. On the test set the "
+        f"checkpoint has IoU {parity.checkpoint_iou:.6f}, the model {parity.model_iou:.6f}.",
+        "good",
+    )
+    header = ["", "largest difference", "flipped pixels", "pixels"]
+    report.section(
+        "Sizes", "Validation images brought to each size, alone and in a batch; odd ones included."
+    )
+    report.table(
+        header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in parity.sizes]
+    )
+    worst = sorted(parity.images, key=lambda c: (-c.flipped, -c.max_difference, c.name))[:SHOWN]
+    report.section(
+        "Test images",
+        f"All {len(parity.images)} at their source size; those that differ most first.",
+    )
+    report.table(header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in worst])
+    _add_contract(report, model)
+    return report.html()
+
+
+def _add_contract(report: Report, model: OnnxModel) -> None:
+    contract = model.contract
+    spec = contract.input
+    report.section(
+        "Contract", "Written inside model.onnx: whoever has the file needs nothing else."
+    )
+    size = f"{spec.size[0]} x {spec.size[1]}"
+    if spec.size_policy == "resize":
+        policy = f"resize: every image is brought to {size} inside the graph"
+    else:
+        policy = f"native: images keep their size (trained at {size})"
+    kind = f"binary, threshold {contract.threshold:.3g}" if contract.is_binary else "multiclass"
+    report.key_values(
+        [
+            ("input", "image: uint8 RGB (N, H, W, 3), any N, H and W"),
+            ("output", f"probability: float32 (N, {contract.channels}, h, w), {kind}"),
+            ("size policy", policy),
+            ("mean, std", f"{spec.mean}, {spec.std}"),
+            *sorted(contract.provenance.items()),
+        ]
+    )
+    report.legend((label.name, label.colour) for label in contract.label_map.classes)
