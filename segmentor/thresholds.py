@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset
+from segmentor.inference import Forward, decode_for, probability_at
+from segmentor.label_map import IGNORE_INDEX
+from segmentor.progress import track
+
 # Probabilities fall into steps of 1/1000; thresholds between two steps are not told apart.
 STEPS = 1000
 # Source: the KITTI road benchmark, after PASCAL VOC 2007: precision at 11 recalls.
@@ -92,3 +98,26 @@ def sweep(levels: NDArray[np.int64]) -> ThresholdSweep:
         iou=true_positive / (positives + false_positive) if positives else missing,
         f1=2 * true_positive / (positives + predicted) if positives else missing,
     )
+
+
+def choose_threshold(forward: Forward, contract: ModelContract, dataset: Dataset) -> float:
+    """Returns the threshold of the highest data-set IoU; 0.5 without any foreground to judge by.
+
+    Call it with val, never with test: a threshold chosen on a set flatters the model there.
+
+    Args:
+        forward: The model; binary.
+        contract: Its contract; the threshold in it does not matter.
+        dataset: What to choose on.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+    """
+    levels = np.zeros((2, STEPS + 1), np.int64)
+    for sample in track(dataset.iter_samples(), "choose threshold", len(dataset)):
+        truth = dataset.mask(sample)
+        pixels, _ = decode_for(contract, dataset.image_content(sample), sample.id)
+        plane = probability_at(forward(pixels[None])[0], sample.size)[0]
+        levels += count_levels(plane, truth == 1, truth != IGNORE_INDEX)
+    curve = sweep(levels)
+    return float(curve.threshold[curve.best()])
