@@ -15,7 +15,6 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -30,11 +29,12 @@ import yaml
 
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.docker_runner import DockerRunner
-from pipelines.host_runner import SOURCE_FOLDER, HostRunner
+from pipelines.host_runner import HostRunner
 from pipelines.local_orchestrator import ARTIFACTS, LOGS, LocalOrchestrator, StepObserver
 from pipelines.parameters import checked_parameters, load_pipeline
 from pipelines.run_page import write_run_page
 from pipelines.run_record import ArtifactRecord, RunRecord, State, StepRecord
+from pipelines.source_revision import source_revision
 from pipelines.step_display import StepDisplay
 from segmentor.errors import ConfigError, SegmentorError
 from segmentor.object_store import is_object_uri
@@ -200,17 +200,11 @@ def _link_training(folder: Path, step: str) -> None:
 
 
 def _versions() -> dict[str, str]:
-    revision = subprocess.run(
-        ["git", "-C", SOURCE_FOLDER, "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "segmentor": version("segmentor"),
         "kfp": version("kfp"),
         "python": platform.python_version(),
-        "git_revision": revision.stdout.strip() or "unknown",
+        "git_revision": source_revision() or "unknown",
     }
 
 

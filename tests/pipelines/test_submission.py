@@ -1,0 +1,210 @@
+import io
+import json
+import socket
+import time
+
+import pytest
+from kfp_server import Records, kfp_server
+
+from pipelines import submission
+from pipelines.cluster_client import ServerError
+from pipelines.compilation import SEGMENTATION_YAML
+from pipelines.parameters import load_pipeline
+from pipelines.submission import submit, version_name
+from segmentor.errors import ConfigError, SegmentorError
+
+SOURCE = {"source": "s3://datasets/task.zip"}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(submission, "SECONDS_BETWEEN_LOOKS", 0.01)
+    with kfp_server() as (address, records):
+        yield address, records
+
+
+def environment(address: str, **more: str) -> dict[str, str]:
+    return {"KF_PIPELINES_ENDPOINT": address, **more}
+
+
+def submitted(server, parameters=SOURCE, variables=None, **options):
+    stream = io.StringIO()
+    where = environment(server[0], **(variables or {}))
+    result = submit(parameters, environment=where, stream=stream, **options)
+    return result, stream.getvalue()
+
+
+def test_a_first_submission_makes_pipeline_version_experiment_and_run(server):
+    result, said = submitted(server, {**SOURCE, "seed": "7", "apply": "true"})
+    records: Records = server[1]
+    assert [item["display_name"] for item in records.pipelines] == ["segmentation"]
+    assert [item["display_name"] for item in records.versions] == [version_name(SEGMENTATION_YAML)]
+    assert [item["display_name"] for item in records.experiments] == ["segmentation"]
+    run = records.runs[0]
+    assert run["runtime_config"]["parameters"] == {**SOURCE, "seed": 7, "apply": True}
+    assert run["pipeline_version_reference"] == {
+        "pipeline_id": result.pipeline_id,
+        "pipeline_version_id": result.version_id,
+    }
+    assert result.link == f"{server[0]}/#/runs/details/{result.run_id}"
+    assert result.link in said
+
+
+def test_what_is_uploaded_is_the_committed_file(server):
+    submitted(server)
+    assert server[1].versions[0]["pipeline_spec"] == load_pipeline(SEGMENTATION_YAML)
+
+
+def test_a_second_submission_uploads_nothing_and_runs_again(server):
+    first, _ = submitted(server)
+    second, _ = submitted(server)
+    assert (first.pipeline_id, first.version_id) == (second.pipeline_id, second.version_id)
+    assert first.experiment_id == second.experiment_id
+    assert len(server[1].runs) == 2
+
+
+def test_another_file_of_the_same_revision_is_another_version(server, tmp_path):
+    submitted(server)
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(SEGMENTATION_YAML.read_text() + "\n# changed\n")
+    submitted(server, pipeline=changed)
+    assert len({item["display_name"] for item in server[1].versions}) == 2
+    assert len(server[1].pipelines) == 1
+
+
+def test_service_account_namespace_experiment_and_name_reach_the_server(server):
+    submitted(
+        server,
+        namespace="team-a",
+        experiment="roads",
+        run_name="first",
+        service_account="default-editor",
+    )
+    records = server[1]
+    assert records.pipelines[0]["namespace"] == "team-a"
+    assert records.experiments[0]["namespace"] == "team-a"
+    assert records.experiments[0]["display_name"] == "roads"
+    assert records.runs[0]["display_name"] == "first"
+    assert records.runs[0]["service_account"] == "default-editor"
+
+
+def test_credentials_come_from_the_environment(server, tmp_path):
+    submitted(server, variables={"KF_PIPELINES_TOKEN": "t0ken"})
+    assert {item.get("authorization") for item in server[1].headers} == {"Bearer t0ken"}
+    server[1].headers.clear()
+    submitted(server, variables={"KF_PIPELINES_COOKIES": "authservice_session=abc"})
+    assert {item.get("Cookie") for item in server[1].headers} == {"authservice_session=abc"}
+    server[1].headers.clear()
+    (tmp_path / "token").write_text("pr0jected")
+    submitted(server, variables={"KF_PIPELINES_SA_TOKEN_PATH": str(tmp_path / "token")})
+    assert {item.get("authorization") for item in server[1].headers} == {"Bearer pr0jected"}
+
+
+def test_waiting_shows_each_change_of_a_step_once_and_ends_with_the_run(server):
+    def look(state, **steps):
+        details = [{"display_name": name, "state": word} for name, word in steps.items()]
+        details.append({"display_name": "split-driver", "state": "RUNNING"})
+        return {"state": state, "run_details": {"task_details": details}}
+
+    server[1].run_states = [
+        look("PENDING"),
+        look("RUNNING", split="RUNNING"),
+        look("RUNNING", split="RUNNING"),
+        look("RUNNING", split="SUCCEEDED", train="RUNNING"),
+        look("SUCCEEDED", split="SUCCEEDED", train="SUCCEEDED"),
+    ]
+    result, said = submitted(server, wait=True)
+    assert result.state == "SUCCEEDED"
+    assert [line.split() for line in said.splitlines()[1:]] == [
+        ["split", "running"],
+        ["split", "succeeded"],
+        ["train", "running"],
+        ["train", "succeeded"],
+    ]
+
+
+def test_a_run_that_fails_is_an_error_with_the_step_and_its_message(server):
+    details = [
+        {"display_name": "train", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}}
+    ]
+    server[1].run_states = [{"state": "FAILED", "run_details": {"task_details": details}}]
+    with pytest.raises(SegmentorError, match="the run ended as FAILED, .*; train: no GPU"):
+        submitted(server, wait=True)
+
+
+def test_waiting_outlives_a_server_that_restarts_but_not_one_that_stays_away(server):
+    server[1].answers_to_lose = submission.LOST_ANSWERS
+    result, _ = submitted(server, wait=True)
+    assert result.state == "SUCCEEDED"
+    server[1].answers_to_lose = submission.LOST_ANSWERS + 1
+    with pytest.raises(ServerError, match="refused 503 .restarting"):
+        submitted(server, wait=True)
+
+
+def test_a_path_of_this_machine_is_refused_before_anything_is_sent(server):
+    with pytest.raises(ConfigError, match=r"parameter source: 'x\.zip', a path of this machine"):
+        submitted(server, {"source": "x.zip"})
+    assert server[1].requests == []
+
+
+def test_an_unknown_parameter_is_refused_before_anything_is_sent(server):
+    with pytest.raises(ConfigError, match="did you mean seed"):
+        submitted(server, {**SOURCE, "sead": "1"})
+    assert server[1].requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "refused 401 (who are you); set KF_PIPELINES_TOKEN"),
+        (403, "refused 403 (who are you); use credentials that may do this"),
+        (404, "refused 404 (who are you); check that the address"),
+        (500, "refused 500 (who are you)"),
+    ],
+)
+def test_a_server_that_refuses_is_told_in_its_own_words(server, status, message):
+    server[1].refuse = (status, "who are you")
+    with pytest.raises(ServerError) as caught:
+        submitted(server)
+    assert str(caught.value).startswith(f"{server[0]}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_login_page_is_recognised(server):
+    server[1].login_page = True
+    with pytest.raises(ServerError, match="not KFP's API, maybe a login page"):
+        submitted(server)
+
+
+def test_an_endpoint_that_is_down_is_told_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(ServerError, match="no answer .NewConnectionError"):
+        submit(SOURCE, environment=environment(address), stream=io.StringIO())
+    assert time.monotonic() - start < 10
+
+
+def test_no_endpoint_and_no_cluster_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="KF_PIPELINES_ENDPOINT: not set.*kubectl port-forward"):
+        submit(SOURCE, environment={"KUBECONFIG": str(tmp_path / "none")}, stream=io.StringIO())
+    with pytest.raises(ConfigError, match="'localhost:8080', expected a URL"):
+        submit(SOURCE, endpoint="localhost:8080", environment={}, stream=io.StringIO())
+
+
+def test_a_rerun_from_the_ui_needs_nothing_of_this_machine(server):
+    """What the UI's clone form sends: the version and the shown parameters, as plain values."""
+    submitted(server)
+    version = server[1].versions[0]
+    declared = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    shown = {name: item.get("defaultValue", "s3://b/x.zip") for name, item in declared.items()}
+    text = json.dumps(version["pipeline_spec"])
+    assert str(SEGMENTATION_YAML.parent.parent) not in text
+    assert all("description" in item for item in declared.values())
+    images = [
+        item["container"]["image"]
+        for item in version["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    ]
+    assert all(image.startswith("{{$.inputs.parameters['pipelinechannel--") for image in images)
+    submitted(server, {name: value for name, value in shown.items() if name != "seed"})
