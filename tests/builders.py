@@ -147,13 +147,15 @@ def write_model(
     from segmentor.nn.deployable import Deployable
 
     contract = ModelContract(label_map, InputSpec(size, size_policy=size_policy))
-    colours = torch.tensor([(120.0, 160, 220), (110, 110, 115), (60, 130, 50)]) / 255
     spec = contract.input
-    means = (colours - torch.tensor(spec.mean)) / torch.tensor(spec.std)
-    # The nearest colour: |x - m|^2 is smallest where 2mx - |m|^2 is largest.
-    weight, bias = 2 * means, -(means**2).sum(1)
+    # Blue over red is sky, green over both is grass, and what is neither is road.
+    weight = torch.tensor([(-1.0, 0, 1), (0, 0, 0), (-0.5, 1, -0.5)]) * 255 / 10
+    bias = torch.tensor([-2.5, 0, -2.5])
     if label_map.is_binary:
-        weight, bias = weight[1:2] - weight[2:3], bias[1:2] - bias[2:3]
+        weight, bias = -weight.sum(0, keepdim=True), torch.tensor([3.0])
+    # The layer sees normalised pixels.
+    bias = bias + weight @ torch.tensor(spec.mean)
+    weight = weight * torch.tensor(spec.std)
     network = torch.nn.Conv2d(3, label_map.channels, 1)
     with torch.no_grad():
         network.weight.copy_(weight.view(-1, 3, 1, 1))
