@@ -1,6 +1,7 @@
 """From one item to an encoded mask: what a worker process does, and the pool of workers."""
 
 import collections
+import itertools
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,8 @@ from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
 
 # Jobs under way per worker: enough to hide the order, few enough to bound memory.
 JOBS_AHEAD = 4
+# So many are done sooner than workers start.
+FEW_JOBS = 8
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,11 @@ def convert_jobs(
 ) -> Iterator[Converted]:
     """Converts on all cores, and yields in the order of the jobs; memory is bounded."""
     workers = len(os.sched_getaffinity(0))
-    if workers == 1:
-        yield from (convert_job(job, mapping, tables) for job in jobs)
+    jobs = iter(jobs)
+    first = list(itertools.islice(jobs, FEW_JOBS + 1))
+    if workers == 1 or len(first) <= FEW_JOBS:
+        for job in itertools.chain(first, jobs):
+            yield convert_job(job, mapping, tables)
         return
     # A fork of a process with threads may hang; the fork server has none.
     context = multiprocessing.get_context("forkserver")
@@ -92,7 +98,7 @@ def convert_jobs(
     waiting: collections.deque[Future[Converted]] = collections.deque()
     with ProcessPoolExecutor(workers, context, _start_worker, (mapping, tables)) as pool:
         try:
-            for job in jobs:
+            for job in itertools.chain(first, jobs):
                 waiting.append(pool.submit(_work, job))
                 if len(waiting) >= JOBS_AHEAD * workers:
                     yield waiting.popleft().result()

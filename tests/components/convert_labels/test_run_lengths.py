@@ -1,0 +1,73 @@
+"""Run lengths, both ways and against pycocotools."""
+
+import numpy as np
+import pycocotools.mask as coco
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from components.convert_labels.exports import Shape
+from components.convert_labels.formats.cvat_xml import parse_shape
+from components.convert_labels.painting import column_runs
+from components.convert_labels.run_lengths import runs_of_counts, unpack_counts
+from segmentor.errors import MaskError
+from tests.components.convert_labels.label_builders import Drawn, cvat_attributes, plain_runs
+
+bits = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40))
+
+
+def filled(starts: NDArray[np.int64], lengths: NDArray[np.int64], pixels: int) -> NDArray[np.bool_]:
+    flat = np.zeros(pixels, np.bool_)
+    for start, length in zip(starts, lengths, strict=True):
+        assert not flat[start : start + length].any()
+        flat[start : start + length] = True
+    return flat
+
+
+@given(bits)
+def test_counts_give_back_the_bits(mask: NDArray[np.bool_]) -> None:
+    counts = np.array(plain_runs(mask.ravel()), np.int64)
+    starts, lengths = runs_of_counts(counts, mask.size, "mask")
+    assert (filled(starts, lengths, mask.size) == mask.ravel()).all()
+
+
+@given(bits)
+def test_packed_counts_of_pycocotools_are_unpacked(mask: NDArray[np.bool_]) -> None:
+    packed = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    assert unpack_counts(packed, "mask").tolist() == plain_runs(mask.T.ravel())
+
+
+def test_packed_counts_of_a_large_image_are_unpacked() -> None:
+    random = np.random.default_rng(0)
+    mask = np.asfortranarray((random.random((3000, 2000)) > 0.9999).astype(np.uint8))
+    packed = coco.encode(mask)["counts"]
+    starts, lengths = runs_of_counts(unpack_counts(packed, "mask"), mask.size, "mask")
+    assert (filled(starts, lengths, mask.size) == mask.T.ravel()).all()
+
+
+@given(bits, st.integers(-5, 30), st.integers(-5, 30), st.integers(1, 50), st.integers(1, 50))
+def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
+    mask: NDArray[np.bool_], left: int, top: int, height: int, width: int
+) -> None:
+    record = ("mask", cvat_attributes(Drawn("mask", "car", mask, left=left, top=top)))
+    (shape,) = parse_shape(record, "mask")
+    flat = filled(*column_runs(shape, (height, width), "mask"), height * width)
+    expected = np.zeros((height, width), np.bool_)
+    for y, x in np.argwhere(mask):
+        if 0 <= y + top < height and 0 <= x + left < width:
+            expected[y + top, x + left] = True
+    assert (expected == flat.reshape(width, height).T).all()
+
+
+def test_run_lengths_that_do_not_add_up_are_refused() -> None:
+    shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
+    with pytest.raises(MaskError, match=r"a.png: run lengths that sum to 15, expected 16"):
+        column_runs(shape, (10, 10), "a.png")
+
+
+@pytest.mark.parametrize("packed", [b"\x00\xff", b"ooooooooooooooooo1", b"o", b"zz~"])
+def test_packed_counts_that_are_none_are_refused(packed: bytes) -> None:
+    with pytest.raises(MaskError, match=r"packed run lengths|more than 60 bits"):
+        unpack_counts(packed, "a.png")
