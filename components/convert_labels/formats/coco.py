@@ -57,7 +57,7 @@ def read(files: SourceFiles) -> Export:
         items=items,
         image_folders=("images", ""),
         subsets=tuple(sorted(subset for subset, _, _ in loaded)),
-        count=sum(len(value["images"]) for _, _, value in loaded),
+        count=sum(len(list(objects(value["images"], f"{n}: images"))) for _, n, value in loaded),
         notes=notes,
     )
 

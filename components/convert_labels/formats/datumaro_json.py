@@ -58,7 +58,7 @@ def read(files: SourceFiles) -> Export:
         items=items,
         image_folders=("images", ""),
         subsets=tuple(sorted(subset for subset, _, _ in loaded)),
-        count=sum(len(value["items"]) for _, _, value in loaded),
+        count=sum(len(list(objects(value["items"], f"{n}: items"))) for _, n, value in loaded),
         notes=notes,
     )
 
