@@ -52,6 +52,7 @@ def build_application(
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     for error in (ModelNotReady, ServerNotReady):
         app.add_exception_handler(error, _not_ready)
+    app.add_exception_handler(Exception, _internal_error)
     identity = {
         "X-Segmentor-Model": served.name,
         "X-Segmentor-Version": served.version,
@@ -114,3 +115,8 @@ async def _invalid_parameter(request: Request, error: Any) -> Response:
 
 async def _not_ready(request: Request, error: Any) -> Response:
     return error_reply(request, NotReady.status, str(error))
+
+
+async def _internal_error(request: Request, error: Any) -> Response:
+    """Says nothing of the error: RequestDoor logs it under the same request id."""
+    return error_reply(request, 500, "internal error")

@@ -70,6 +70,16 @@ class HonestDataPlane(DataPlane):
         models = list(self.model_registry.get_models().values())
         return bool(models) and all([await model.healthy() for model in models])
 
+    async def model_ready(
+        self, model_name: str, disable_predictor_health_check: bool = False
+    ) -> bool:
+        """True when the model is healthy.
+
+        Raises:
+            NotFound: no such model.
+        """
+        return bool(await self.get_model_from_registry(model_name).healthy())
+
     async def get_model(self, name: str) -> SegmentationModel:
         """Returns a model that is ready.
 

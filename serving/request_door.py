@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Mapping
 
-import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,22 +67,11 @@ class RequestDoor:
         except ClientDisconnect:
             status = CLIENT_CLOSED
         except Exception:  # one of the two doors where everything ends
+            # The application has replied (`internal_error`) before Starlette raised it again.
             logger.exception("unexpected error", extra={"path": scope["path"]})
-            if status == 0:
-                await _send_internal_error(send_with_headers, identifier)
         finally:
             _account(scope, status, time.perf_counter() - started)
             logs.request_id.reset(token)
-
-
-async def _send_internal_error(send: Send, identifier: str) -> None:
-    body = orjson.dumps({"error": "internal error", "status": "100", "request_id": identifier})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _account(scope: Scope, status: int, elapsed_s: float) -> None:

@@ -1,0 +1,150 @@
+"""Start, refusal to start, drain, and kill: what an operator sees of the process."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from running_predictor import (
+    REPOSITORY,
+    free_port,
+    running_predictor,
+    start_predictor,
+    wait_until_ready,
+)
+
+from segmentor.object_store import ObjectUri
+from segmentor.onnx_model import OnnxModel
+
+
+def run_to_its_end(*arguments: str, environment=None) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "--model_name=scene", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_wrong_flag_is_usage_and_quick(tmp_path):
+    started = time.perf_counter()
+    code, error = run_to_its_end("--modeldir=x")
+    assert code == 2
+    assert "--modeldir" in error
+    assert time.perf_counter() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: None, "no such file"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b""), "not a loadable ONNX model"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"\x08junk" * 99), "not a loadable"),
+    ],
+    ids=["missing", "empty", "junk"],
+)
+def test_a_wrong_model_file_ends_the_process_with_one_line(tmp_path, make, says):
+    make(tmp_path)
+    code, error = run_to_its_end(f"--model_dir={tmp_path}")
+    assert code == 3
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert says in error
+
+
+def test_another_digest_than_expected_ends_the_process(street_model):
+    code, error = run_to_its_end(f"--model_dir={street_model}", "--model_digest=sha256:0")
+    assert code == 3
+    assert "expected sha256:0" in error
+
+
+def test_a_store_without_the_model_ends_the_process(store_environment, store):
+    store.ensure_bucket("models")
+    code, error = run_to_its_end("--model_dir=s3://models/nothing/1/")
+    assert code == 3
+    assert "s3://models/nothing/1/model.onnx" in error
+
+
+def test_a_port_in_use_ends_the_process(predictor, street_model):
+    code, error = run_to_its_end(
+        f"--model_dir={street_model}", f"--http_port={predictor.http_port}"
+    )
+    assert code == 3
+    assert f"http_port {predictor.http_port}" in error
+    code, error = run_to_its_end(
+        f"--model_dir={street_model}",
+        f"--http_port={free_port()}",
+        f"--grpc_port={predictor.grpc_port}",
+    )
+    assert code == 3
+    assert f"grpc_port {predictor.grpc_port}" in error
+
+
+def test_a_model_in_the_object_store_is_served(
+    store, store_environment, street_model, tmp_path, scene_png
+):
+    store.ensure_bucket("models")
+    store.upload_folder(street_model, ObjectUri.parse("s3://models/scene/v1"))
+    with running_predictor(
+        "s3://models/scene/v1/", tmp_path, "--model_version=v1", environment=store_environment
+    ) as running:
+        reply = running.client.post("/v1/models/scene:predict", content=scene_png)
+        assert reply.headers["x-segmentor-version"] == "v1"
+        assert reply.headers["x-segmentor-digest"] == OnnxModel(street_model).digest
+
+
+def test_sigterm_answers_what_is_in_flight_then_ends_with_zero(road_model, tmp_path):
+    with running_predictor(road_model, tmp_path, "--max_inflight=1") as running:
+        replies = []
+        # Pixels of 6 megapixels through the native model take a while.
+        body = b"P" * 18_000_000
+        head = (
+            b'{"inputs":[{"name":"image","shape":[1,2000,3000,3],"datatype":"UINT8",'
+            b'"parameters":{"binary_data_size":18000000}}]}'
+        )
+
+        def ask():
+            replies.append(
+                httpx.post(
+                    f"{running.url}/v2/models/scene/infer",
+                    content=head + body,
+                    headers={"inference-header-content-length": str(len(head))},
+                    timeout=60,
+                ).status_code
+            )
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while "segmentor_in_flight 1.0" not in running.client.get("/metrics").text:
+            time.sleep(0.01)
+        running.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert running.process.wait(timeout=30) == 0
+        assert replies == [200, 200, 200]
+
+
+def test_after_kill_nine_it_starts_again_on_the_same_ports(street_model, tmp_path, scene_png):
+    with running_predictor(street_model, tmp_path) as running:
+        running.client.post("/v1/models/scene:predict", content=scene_png)
+        running.process.kill()
+        running.process.wait()
+        flags = [f"--http_port={running.http_port}", f"--grpc_port={running.grpc_port}"]
+        again = start_predictor(
+            ["--model_name=scene", f"--model_dir={street_model}", *flags], tmp_path / "again.log"
+        )
+        try:
+            wait_until_ready(running.__class__(**{**vars(running), "process": again}))
+            reply = httpx.post(f"{running.url}/v1/models/scene:predict", content=scene_png)
+            assert reply.status_code == 200
+        finally:
+            again.terminate()
+            again.wait(timeout=30)
