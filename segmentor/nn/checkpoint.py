@@ -78,7 +78,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         network_config = NetworkConfig.from_json(config["model"])
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ContractError(where, f"a malformed {CONFIG} ({error!r})", "model settings") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ContractError(where, f"a malformed {CONFIG} ({reason})", "model settings") from error
     network = build_network(network_config, contract.channels)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)

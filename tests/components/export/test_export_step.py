@@ -1,0 +1,167 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from builders import ROAD, STREET, scenes, write_checkpoint, write_dataset
+
+from components.export.__main__ import main
+from components.export.onnx_file import load_for_export, write_model
+from components.export.parity import Comparison, Parity, check_parity, measure_parity
+from segmentor.contract import METADATA_KEY, ModelContract
+from segmentor.digests import digest_file
+from segmentor.errors import ContractError
+from segmentor.image_io import encode_png
+from segmentor.inference import predict_mask
+from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
+from segmentor.nn.deployable import as_forward
+from segmentor.onnx_model import OnnxModel
+
+SIZE = (75, 113)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint, val and test."""
+    folder = tmp_path_factory.mktemp("run")
+    write_checkpoint(folder / "checkpoint", ROAD, steps=15)
+    write_dataset(folder / "val", scenes(2, ROAD, SIZE, 20))
+    write_dataset(folder / "test", scenes(4, ROAD, SIZE))
+    return folder
+
+
+def run(inputs: Path, outputs: Path, *flags: str) -> int:
+    return main(
+        [
+            *(f"--{name}={inputs / name}" for name in ("checkpoint", "val", "test")),
+            *(f"--{name}={outputs / name}" for name in ("model", "parity", "export-report")),
+            *flags,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(folder: Path) -> Path:
+    assert run(folder, folder / "outputs") == 0
+    return folder / "outputs"
+
+
+def test_the_model_gives_the_masks_of_the_checkpoint(folder: Path, outputs: Path) -> None:
+    checkpoint, model = load_checkpoint(folder / "checkpoint"), OnnxModel(outputs / "model")
+    forward = as_forward(checkpoint.deployable())
+    for _, image, _, _ in scenes(3, ROAD, (50, 81), 40):
+        content = encode_png(image)
+        assert np.array_equal(
+            predict_mask(forward, checkpoint.contract, content),
+            predict_mask(model.forward, model.contract, content),
+        )
+
+
+def test_batch_height_and_width_are_free(outputs: Path) -> None:
+    model = OnnxModel(outputs / "model")
+    for shape in ((1, 1, 1, 3), (4, 33, 200, 3)):
+        assert model.forward(np.zeros(shape, np.uint8)).shape == (shape[0], 1, 64, 96)
+
+
+def test_the_contract_in_the_file_names_the_checkpoint_and_what_wrote_it(
+    folder: Path, outputs: Path
+) -> None:
+    trained = load_checkpoint(folder / "checkpoint").contract
+    contract = OnnxModel(outputs / "model").contract
+    assert replace(contract, provenance=trained.provenance) == trained
+    assert contract.provenance["run_id"] == "test"
+    assert contract.provenance["checkpoint_digest"] == checkpoint_digest(folder / "checkpoint")
+    assert contract.provenance["opset"] == 20
+    assert {"torch", "onnxruntime", "segmentor"} <= set(contract.provenance)
+
+
+def test_nothing_of_this_machine_is_in_the_file(outputs: Path, repository: Path) -> None:
+    content = (outputs / "model" / "model.onnx").read_bytes()
+    for text in (str(repository), "stack_trace", "deployable.py"):
+        assert text.encode() not in content
+
+
+def test_the_parity_figures_cover_four_sizes_and_every_test_image(outputs: Path) -> None:
+    parity = json.loads((outputs / "parity").read_text())
+    assert parity["sizes"] >= 4
+    assert parity["images"] == 4
+    assert parity["max_probability_difference"] < 1e-4
+    assert parity["flipped_pixels"] == 0
+    assert parity["pixels"] > 4 * SIZE[0] * SIZE[1]
+    assert parity["iou"] == parity["checkpoint_iou"] > 0.3
+    assert parity["model_digest"] == digest_file(outputs / "model" / "model.onnx")
+    assert "The model computes what the checkpoint computes" in (
+        (outputs / "export-report").read_text()
+    )
+
+
+def test_a_limit_that_is_exceeded_leaves_no_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, tmp_path, "--max-difference=0") == 3
+    captured = capsys.readouterr()
+    assert "a probability that differs by" in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_same_checkpoint_gives_the_same_bytes(
+    folder: Path, outputs: Path, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model.onnx", load_for_export(folder / "checkpoint"))
+    assert digest_file(tmp_path / "model.onnx") == digest_file(outputs / "model" / "model.onnx")
+
+
+def test_a_native_model_of_several_classes_answers_at_the_images_size(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "checkpoint", STREET)
+    for subset in ("val", "test"):
+        write_dataset(tmp_path / subset, scenes(1, STREET, SIZE), STREET)
+    assert run(tmp_path, tmp_path, "--size-policy=native") == 0
+    model = OnnxModel(tmp_path / "model")
+    assert model.contract.input.size_policy == "native"
+    assert model.forward(np.zeros((2, 33, 71, 3), np.uint8)).shape == (2, 3, 33, 71)
+
+
+def test_a_model_whose_weights_were_changed_is_caught(
+    folder: Path, outputs: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_for_export(folder / "checkpoint")
+    changed = onnx.load(outputs / "model" / "model.onnx")
+    weights = next(w for w in changed.graph.initializer if len(w.dims) == 4)
+    values = onnx.numpy_helper.to_array(weights) * 1.05
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(changed, tmp_path / "model.onnx")
+    parity = measure_parity(
+        checkpoint, OnnxModel(tmp_path / "model.onnx"), folder / "val", folder / "test"
+    )
+    with pytest.raises(ContractError, match="a probability that differs by"):
+        check_parity(parity, 1e-4, 1e-5)
+
+
+def parity_of(max_difference: float, flipped: int) -> Parity:
+    comparison = Comparison("street", max_difference, flipped, 200_000)
+    return Parity((), (comparison,), 0.9, 0.9, 1.0, 1.0, "sha256:0")
+
+
+@pytest.mark.parametrize(
+    ("max_difference", "flipped", "max_flipped"),
+    [(2e-4, 0, 1e-5), (float("nan"), 0, 1e-5), (0.0, 3, 1e-5), (0.0, 1, 0.0)],
+)
+def test_parity_refuses(max_difference: float, flipped: int, max_flipped: float) -> None:
+    with pytest.raises(ContractError, match="street"):
+        check_parity(parity_of(max_difference, flipped), 1e-4, max_flipped)
+
+
+@pytest.mark.parametrize("flipped", [0, 1, 2])
+def test_parity_allows_what_is_within_the_limits(flipped: int) -> None:
+    check_parity(parity_of(1e-4, flipped), 1e-4, 1e-5)
+
+
+def test_the_metadata_is_the_contract_and_nothing_else(outputs: Path) -> None:
+    model = onnx.load(outputs / "model" / "model.onnx")
+    assert [item.key for item in model.metadata_props] == [METADATA_KEY]
+    ModelContract.from_text(model.metadata_props[0].value)
+    onnx.checker.check_model(model)
