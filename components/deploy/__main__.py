@@ -26,6 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder with evaluation.json and per_image.csv, of evaluate",
     )
     inputs.add_argument("--parity", type=Path, required=True, help="metrics file of export")
+    inputs.add_argument(
+        "--test",
+        type=Path,
+        help="test set, of which the golden request sends images; without it, a drawn image",
+    )
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument(
         "--deployment",
@@ -66,6 +71,21 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="true|false",
         help="apply to the cluster, wait until this version is ready, check it, or roll back",
     )
+    cluster.add_argument(
+        "--predictor-image",
+        default="",
+        help="with it, the ServingRuntime is applied too; '' leaves the cluster's own alone",
+    )
+    cluster.add_argument(
+        "--max-iou-drop",
+        type=float,
+        default=0.0,
+        help="gate: how much worse than the served version the model may surely be, on the same "
+        "test set (paired bootstrap, 95 %% interval)",
+    )
+    cluster.add_argument(
+        "--deadline", type=float, default=600.0, metavar="SECONDS", help="to become ready"
+    )
     return parser
 
 
@@ -84,24 +104,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
-    from components.deploy.deployment import deploy
+    from components.deploy.deployment import Plan, deploy
     from components.deploy.gate import Thresholds
     from components.deploy.inference_service import Target
+    from components.deploy.rollout import Patience
+    from components.deploy.serving_cluster import Rollout
 
-    target = Target(arguments.name, arguments.namespace, arguments.service_account)
-    thresholds = Thresholds(
-        arguments.min_iou, arguments.max_probability_difference, arguments.max_flipped_fraction
+    rollout = Rollout(
+        Patience(arguments.deadline),
+        arguments.predictor_image,
+        arguments.max_flipped_fraction,
+        arguments.test,
     )
-    return deploy(
-        arguments.model,
-        arguments.evaluation,
-        arguments.parity,
-        arguments.deployment,
-        target,
-        thresholds,
+    plan = Plan(
+        Target(arguments.name, arguments.namespace, arguments.service_account),
+        Thresholds(
+            arguments.min_iou, arguments.max_probability_difference, arguments.max_flipped_fraction
+        ),
         arguments.destination,
         arguments.version,
-        arguments.apply,
+        arguments.max_iou_drop,
+        rollout if arguments.apply else None,
+    )
+    return deploy(
+        arguments.model, arguments.evaluation, arguments.parity, arguments.deployment, plan
     )
 
 

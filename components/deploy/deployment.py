@@ -1,15 +1,17 @@
 """The deploy step's work: gate, publish, render, apply, and the record of it."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from components.cli import ArtifactMetadata, output_folder
-from components.deploy.candidate import read_candidate
-from components.deploy.gate import Thresholds, check_candidate, require_passed
+from components.deploy.candidate import Candidate, read_candidate
+from components.deploy.champion import check_champion
+from components.deploy.gate import Check, Thresholds, check_candidate, require_passed
 from components.deploy.inference_service import Target, render_inference_service, to_yaml
-from components.deploy.publishing import publish
+from components.deploy.publishing import Publication, publish
+from components.deploy.serving_cluster import Rollout, serve, served_now, storage_uri_of
 from segmentor.object_store import ObjectStore
 
 MANIFEST_FILE = "inference_service.yaml"
@@ -17,16 +19,20 @@ RECORD_FILE = "deployment.json"
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to do with a candidate that passes; `rollout` is None when no cluster is touched."""
+
+    target: Target
+    thresholds: Thresholds
+    destination: str
+    version: str
+    max_iou_drop: float
+    rollout: Rollout | None
+
+
 def deploy(
-    model: Path,
-    evaluation: Path,
-    parity: Path,
-    deployment: Path,
-    target: Target,
-    thresholds: Thresholds,
-    destination: str,
-    version: str,
-    apply: bool,
+    model: Path, evaluation: Path, parity: Path, deployment: Path, plan: Plan
 ) -> ArtifactMetadata:
     """Runs the step and returns the metadata of its output.
 
@@ -36,23 +42,52 @@ def deploy(
         StoreError: the object store is away, or refuses.
     """
     candidate = read_candidate(model, evaluation, parity)
-    checks = check_candidate(candidate, thresholds)
+    checks = check_candidate(candidate, plan.thresholds)
+    store = ObjectStore.from_environment()
+    cluster = previous = None
+    if plan.rollout is not None:
+        from components.deploy.cluster import Cluster
+
+        cluster = Cluster()
+        previous = served_now(cluster, plan.target)
+        if uri := storage_uri_of(previous):
+            checks.append(check_champion(store, uri, candidate, plan.max_iou_drop))
     require_passed(checks)
     publication = publish(
-        ObjectStore.from_environment(), destination, target.name, version, candidate, checks
+        store, plan.destination, plan.target.name, plan.version, candidate, checks
     )
     manifest = render_inference_service(
-        target,
+        plan.target,
         publication.uri,
         publication.version,
         candidate.digest,
         candidate.contract.provenance,
         str(candidate.evaluation.get("dataset_digest", "")),
     )
-    record: dict[str, Any] = {
+    url = ""
+    if cluster is not None and plan.rollout is not None:
+        url = serve(cluster, plan.target, manifest, candidate, previous, plan.rollout)
+    record = _record(plan, candidate, checks, publication, storage_uri_of(previous), url)
+    with output_folder(deployment) as folder:
+        (folder / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+    keys = ("name", "version", "model_digest", "applied", "url")
+    return {"deployment": {"storage_uri": publication.uri, **{key: record[key] for key in keys}}}
+
+
+def _record(
+    plan: Plan,
+    candidate: Candidate,
+    checks: list[Check],
+    publication: Publication,
+    previous_uri: str,
+    url: str,
+) -> dict[str, Any]:
+    return {
         "schema_version": SCHEMA_VERSION,
-        "name": target.name,
-        "namespace": target.namespace,
+        "name": plan.target.name,
+        "namespace": plan.target.namespace,
         "version": publication.version,
         "uri": publication.uri,
         "model_digest": candidate.digest,
@@ -60,11 +95,7 @@ def deploy(
         "dataset_digest": candidate.evaluation.get("dataset_digest"),
         "gate": [asdict(check) for check in checks],
         "published": publication.is_new,
-        "applied": apply,
+        "applied": plan.rollout is not None,
+        "url": url,
+        "previous_uri": previous_uri,
     }
-    with output_folder(deployment) as folder:
-        (folder / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (folder / RECORD_FILE).write_text(text, encoding="utf-8")
-    keys = ("name", "version", "model_digest", "applied")
-    return {"deployment": {"storage_uri": publication.uri, **{key: record[key] for key in keys}}}

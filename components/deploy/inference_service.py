@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -44,6 +45,11 @@ class Target:
             )
 
 
+def digest_argument(model_digest: str) -> str:
+    """The predictor's argument that names its model: it tells one version's pods from another's."""
+    return f"--model_digest={model_digest}"
+
+
 def render_inference_service(
     target: Target,
     storage_uri: str,
@@ -82,6 +88,8 @@ def render_inference_service(
             "runtime": MODEL_FORMAT,
             "protocolVersion": "v2",
             "storageUri": storage_uri,
+            # Put behind the runtime's own: the predictor refuses to start with any other model.
+            "args": [f"--model_version={version}", digest_argument(model_digest)],
         },
         # More than the runtime's preStop pause (5 s) and the server's own grace (30 s).
         "terminationGracePeriodSeconds": 45,
@@ -99,7 +107,7 @@ def render_inference_service(
         "metadata": {
             "name": target.name,
             "namespace": target.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "segmentor"},
+            "labels": {"app.kubernetes.io/part-of": "segmentor"},
             "annotations": annotations,
         },
         "spec": {"predictor": predictor},
@@ -121,3 +129,12 @@ _Dumper.add_representer(str, _represent_text)
 def to_yaml(manifest: dict[str, Any]) -> str:
     """Returns the manifest's text."""
     return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def render_serving_runtime(namespace: str, image: str) -> dict[str, Any]:
+    """Returns the ServingRuntime of manifests/, in a namespace, with a container image."""
+    text = Path(__file__).with_name("serving_runtime.yaml").read_text(encoding="utf-8")
+    manifest: dict[str, Any] = yaml.safe_load(text)
+    manifest["metadata"]["namespace"] = namespace
+    manifest["spec"]["containers"][0]["image"] = image
+    return manifest

@@ -46,12 +46,18 @@ def problems(document: dict[str, Any]) -> list[str]:
     """Returns all that a cluster would refuse; empty when it takes the document."""
     kind = (document["apiVersion"], document["kind"])
     if kind in KSERVE_KINDS:
-        return [*_schema_problems(document, kserve_schema(*kind)), *webhook_problems(document)]
+        return [*kserve_problems(document), *webhook_problems(document)]
     if kind == ("monitoring.coreos.com/v1", "ServiceMonitor"):
         return _schema_problems(document["spec"], SERVICE_MONITOR)
     if kind[0] == "kustomize.config.k8s.io/v1beta1":
         return []
     return list(core_problems(document, _model_of(document), document["kind"]))
+
+
+def kserve_problems(document: dict[str, Any]) -> list[str]:
+    """Returns what the CRD's schema refuses."""
+    schema = kserve_schema(document["apiVersion"], document["kind"])
+    return _schema_problems(document, schema)
 
 
 def tighten(schema: Any) -> Any:

@@ -16,9 +16,16 @@ TEST_SET = "sha256:" + "d" * 64
 
 
 def write_model(
-    folder: Path, names=("background", "road"), gain: float = 1.0, checkpoint: str = CHECKPOINT
+    folder: Path,
+    names=("background", "road"),
+    gain: float = 1.0,
+    checkpoint: str = CHECKPOINT,
+    fault: str = "",
 ) -> str:
-    """Writes model.onnx: the probability of class 1 is the red channel; returns its digest."""
+    """Writes model.onnx: the probability of class 1 is the red channel; returns its digest.
+
+    `fault`: 'noise' adds what differs from call to call, 'shape' fails at most sizes.
+    """
     contract = ModelContract(
         LabelMap.of(names), InputSpec((32, 64)), provenance={"checkpoint_digest": checkpoint}
     )
@@ -28,14 +35,20 @@ def write_model(
     nodes = [
         helper.make_node("Cast", [INPUT_NAME], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["chw", "weight"], [OUTPUT_NAME]),
+        helper.make_node("Conv", ["chw", "weight"], ["sum" if fault else OUTPUT_NAME]),
     ]
+    initializers = [numpy_helper.from_array(weight, "weight")]
+    if fault == "noise":
+        nodes.append(helper.make_node("RandomUniformLike", ["sum"], [OUTPUT_NAME]))
+    elif fault == "shape":
+        initializers.append(numpy_helper.from_array(np.array([1, channels, 32, 64]), "shape"))
+        nodes.append(helper.make_node("Reshape", ["sum", "shape"], [OUTPUT_NAME]))
     graph = helper.make_graph(
         nodes,
         "red",
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", "H", "W", 3])],
         [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", channels, "h", "w"])],
-        [numpy_helper.from_array(weight, "weight")],
+        initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})

@@ -1,0 +1,113 @@
+"""Makes a cluster serve a published model: apply, wait, golden request, or back to what was."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.deploy.candidate import Candidate
+from components.deploy.cluster import Cluster, object_path
+from components.deploy.golden import check_served
+from components.deploy.inference_service import (
+    PREFIX,
+    Target,
+    render_inference_service,
+    render_serving_runtime,
+)
+from components.deploy.rollout import Patience, wait_until_served
+from segmentor.errors import DeployError
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ("apiVersion", "kind")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How the cluster is to be changed.
+
+    `predictor_image`: '' leaves the ServingRuntime alone. `test`: whose images are sent in the
+    golden request.
+    """
+
+    patience: Patience
+    predictor_image: str
+    max_flipped_fraction: float
+    test: Path | None
+
+
+def served_now(cluster: Cluster, target: Target) -> dict[str, Any] | None:
+    """Returns the live InferenceService, or None when there is none yet."""
+    manifest = render_inference_service(target, "", "", "", {}, "")
+    return cluster.get(object_path(manifest))
+
+
+def storage_uri_of(service: dict[str, Any] | None) -> str:
+    """Returns where the served model lies; '' when nothing is served."""
+    predictor = (service or {}).get("spec", {}).get("predictor", {})
+    return str(predictor.get("model", {}).get("storageUri", ""))
+
+
+def serve(
+    cluster: Cluster,
+    target: Target,
+    manifest: dict[str, Any],
+    candidate: Candidate,
+    previous: dict[str, Any] | None,
+    rollout: Rollout,
+) -> str:
+    """Applies the manifest and returns the URL once the cluster serves exactly this model.
+
+    Raises:
+        DeployError: the cluster refused, the model did not become ready, or the masks differ. What
+            was served before is served again.
+    """
+    if rollout.predictor_image:
+        cluster.apply(render_serving_runtime(target.namespace, rollout.predictor_image))
+    cluster.apply(manifest)
+    logger.info("applied name=%s namespace=%s", target.name, target.namespace)
+    try:
+        url = wait_until_served(cluster, target, candidate.digest, rollout.patience)
+        check_served(url, target.name, candidate, rollout.test, rollout.max_flipped_fraction)
+    except DeployError as error:
+        outcome = roll_back(cluster, target, manifest, previous, rollout.patience)
+        raise DeployError(error.where, error.found, error.expected, outcome) from error
+    return url
+
+
+def roll_back(
+    cluster: Cluster,
+    target: Target,
+    manifest: dict[str, Any],
+    previous: dict[str, Any] | None,
+    patience: Patience,
+) -> str:
+    """Applies what was live before; returns one clause on how that went."""
+    uri = storage_uri_of(previous)
+    if previous is None or not uri:
+        return f"nothing was served before; `kubectl describe inferenceservice {target.name}`"
+    try:
+        cluster.apply(live_values(manifest, previous))
+        digest = previous["metadata"].get("annotations", {}).get(f"{PREFIX}/model-digest")
+        if digest is None:  # not one of this step's: nothing to recognise its pods by
+            return f"rolled back to {uri}"
+        wait_until_served(cluster, target, digest, patience)
+    except DeployError as error:
+        logger.error("rollback failed name=%s error=%s", target.name, error)
+        return f"the rollback to {uri} failed too ({error.found})"
+    return f"rolled back to {uri}, which is ready"
+
+
+def live_values(manifest: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
+    """Returns the manifest with the values that its fields have in a live object.
+
+    Fields that the live object lacks are left out, so that server-side apply removes them.
+    """
+    restored = {
+        key: live_values(value, live[key])
+        if isinstance(value, dict) and isinstance(live.get(key), dict)
+        else live[key]
+        for key, value in manifest.items()
+        if key in live
+    }
+    return {**{key: manifest[key] for key in _KEYS if key in manifest}, **restored}

@@ -1,0 +1,252 @@
+"""KServe's controller, as far as a deployment notices it, with the real predictor behind it.
+
+For each InferenceService it makes the Deployment that KServe would make of it and its
+ServingRuntime, downloads the model by the storage-initializer's rule (a plain prefix), starts
+`python -m serving` with the runtime's own arguments, and writes status as KServe writes it.
+"""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segmentor.object_store import ObjectStore, ObjectUri
+from tests.components.deploy.fake_objects import Objects
+
+SERVICES = "serving.kserve.io/v1beta1/inferenceservices"
+RUNTIMES = "serving.kserve.io/v1alpha1/servingruntimes"
+DEPLOYMENTS = "apps/v1/deployments"
+PODS = "v1/pods"
+EVENTS = "v1/events"
+
+
+@dataclass
+class Pod:
+    """A predictor process, and the generation of the InferenceService that it serves."""
+
+    name: str
+    generation: int
+    port: int
+    log: Path
+    process: subprocess.Popen | None = None
+    initializer_error: str = ""
+    deployment: dict[str, Any] = field(default_factory=dict)
+
+    def is_ready(self, model: str) -> bool:
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{self.port}/v1/models/{model}"
+            return urllib.request.urlopen(url, timeout=2).status == 200
+        return False
+
+    def exit_code(self) -> int | None:
+        return 1 if self.initializer_error else self.process.poll()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class FakeKServe(threading.Thread):
+    """Reconciles until stopped; old pods serve until new ones are ready."""
+
+    def __init__(self, objects: Objects) -> None:
+        super().__init__(daemon=True)
+        self.objects = objects
+        self.folder = Path(tempfile.mkdtemp(prefix="fake-kserve-"))
+        self.stopping = threading.Event()
+        self.serving: dict[str, Pod] = {}
+        self.starting: dict[str, Pod] = {}
+        self.pod_count = 0
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.1):
+            for key, service in self.objects.all(SERVICES):
+                self.reconcile(key, service)
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.join()
+        for pod in [*self.serving.values(), *self.starting.values()]:
+            pod.stop()
+
+    def log_of(self, name: str, container: str) -> str:
+        for pod in [*self.starting.values(), *self.serving.values()]:
+            if pod.name == name:
+                if container == "storage-initializer":
+                    return pod.initializer_error
+                return pod.log.read_text(errors="replace")
+        return ""
+
+    def reconcile(self, key: tuple[str, str, str], service: dict[str, Any]) -> None:
+        _resource, namespace, name = key
+        generation = service["metadata"]["generation"]
+        newest = self.starting.get(name) or self.serving.get(name)
+        if newest is None or newest.generation != generation:
+            model = service["spec"]["predictor"]["model"]
+            runtime = self.objects.get((RUNTIMES, namespace, model["runtime"]))
+            if runtime is None:
+                self.objects.set_status(key, _invalid(f"No runtime {model['runtime']}"))
+                return
+            if name in self.starting:
+                self.starting.pop(name).stop()
+            self.starting[name] = self.start_pod(namespace, name, service, runtime)
+        self.update(key, namespace, name)
+
+    def start_pod(self, namespace, name, service, runtime) -> Pod:
+        self.pod_count += 1
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        model = service["spec"]["predictor"]["model"]
+        container = runtime["spec"]["containers"][0]
+        # Concatenated, as KServe merges a runtime's container with the InferenceService's.
+        arguments = [
+            argument.replace("{{.Name}}", name)
+            for argument in [*container["args"], *model.get("args", [])]
+        ]
+        pod = Pod(
+            f"{name}-predictor-{self.pod_count}",
+            service["metadata"]["generation"],
+            port,
+            self.folder / f"pod-{self.pod_count}.log",
+        )
+        deployment = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": f"{name}-predictor", "namespace": namespace},
+            "spec": {
+                "replicas": 1,
+                "template": {"spec": {"containers": [{**container, "args": arguments}]}},
+            },
+        }
+        self.objects.put((DEPLOYMENTS, namespace, f"{name}-predictor"), deployment)
+        folder = self.folder / f"models-{self.pod_count}"
+        try:
+            _initialize(model["storageUri"], folder)
+        except Exception as error:  # whatever it is, it is the init container's log
+            pod.initializer_error = f"RuntimeError: {error}"
+            return pod
+        placed = {"--model_dir": str(folder), "--http_port": str(port), "--enable_grpc": "false"}
+        command = [a for a in arguments if a.split("=")[0] not in (*placed, "--grpc_port")]
+        command += [f"{flag}={value}" for flag, value in placed.items()]
+        with pod.log.open("wb") as log:
+            pod.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "serving",
+                    *command,
+                    *(f"{k}={v}" for k, v in placed.items()),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return pod
+
+    def update(self, key, namespace: str, name: str) -> None:
+        pod = self.starting.get(name)
+        if pod is not None and pod.exit_code() is None and pod.is_ready(name):
+            old = self.serving.get(name)
+            self.serving[name] = self.starting.pop(name)
+            if old is not None:
+                old.stop()
+            pod = None
+        serving = self.serving.get(name)
+        deployment_key = (DEPLOYMENTS, namespace, f"{name}-predictor")
+        deployment = self.objects.get(deployment_key)
+        self.objects.set_status(
+            deployment_key,
+            {
+                "observedGeneration": deployment["metadata"]["generation"],
+                "replicas": (serving is not None) + (pod is not None),
+                "updatedReplicas": 1,
+                "availableReplicas": int(serving is not None),
+            },
+        )
+        failed = pod is not None and pod.exit_code() is not None
+        self.objects.put((PODS, namespace, name), _pod_object(pod or serving, name, failed))
+        if failed:
+            event = {
+                "metadata": {"name": f"{name}-1", "namespace": namespace},
+                "type": "Warning",
+                "reason": "BackOff",
+                "message": "Back-off restarting failed container",
+                "involvedObject": {"name": pod.name},
+                "lastTimestamp": "2026-01-01T00:00:00Z",
+            }
+            self.objects.put((EVENTS, namespace, f"{name}-1"), event)
+        self.objects.set_status(key, _status(serving, failed))
+
+
+def _initialize(storage_uri: str, folder: Path) -> None:
+    """Downloads every object whose key starts with the URI's, as the storage-initializer does."""
+    uri = ObjectUri.parse(storage_uri)
+    store = ObjectStore.from_environment()
+    found = False
+    for item in store.client.list_objects(uri.bucket, uri.key, recursive=True):
+        path = folder / item.object_name[len(uri.key) :].lstrip("/")
+        store.client.fget_object(uri.bucket, item.object_name, str(path))
+        found = True
+    if not found:
+        raise RuntimeError(f"Failed to fetch model. No model found in {storage_uri}.")
+
+
+def _status(serving: Pod | None, failed: bool) -> dict[str, Any]:
+    # As KServe: while an old pod is available, the service stays Ready although a new one fails.
+    ready = "True" if serving else "False"
+    reason = {} if serving else {"reason": "MinimumReplicasUnavailable"}
+    status: dict[str, Any] = {
+        "conditions": [
+            {"type": "PredictorReady", "status": ready, **reason},
+            {"type": "IngressReady", "status": "True"},
+            {"type": "Ready", "status": ready, **reason},
+        ],
+        "modelStatus": {"transitionStatus": "UpToDate"},
+    }
+    if serving:
+        status["address"] = {"url": f"http://127.0.0.1:{serving.port}"}
+    if failed:
+        status["modelStatus"] = {
+            "transitionStatus": "BlockedByFailedLoad",
+            "lastFailureInfo": {"reason": "ModelLoadFailed", "exitCode": 3, "message": "see log"},
+        }
+    return status
+
+
+def _invalid(message: str) -> dict[str, Any]:
+    return {
+        "conditions": [{"type": "Ready", "status": "False", "reason": "InvalidSpec"}],
+        "modelStatus": {
+            "transitionStatus": "InvalidSpec",
+            "lastFailureInfo": {"reason": "RuntimeNotRecognized", "message": message},
+        },
+    }
+
+
+def _pod_object(pod: Pod, name: str, failed: bool) -> dict[str, Any]:
+    init = {"name": "storage-initializer", "ready": not pod.initializer_error, "state": {}}
+    main: dict[str, Any] = {"name": "kserve-container", "ready": not failed, "state": {}}
+    if pod.initializer_error:
+        init["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
+        main["state"] = {"waiting": {"reason": "PodInitializing"}}
+    elif failed:
+        main["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+        main["lastState"] = {"terminated": {"exitCode": pod.exit_code(), "reason": "Error"}}
+    return {
+        "metadata": {
+            "name": pod.name,
+            "labels": {"serving.kserve.io/inferenceservice": name},
+        },
+        "status": {"initContainerStatuses": [init], "containerStatuses": [main]},
+    }
