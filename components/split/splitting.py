@@ -96,21 +96,21 @@ def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np
 
 def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) -> NDArray[np.int8]:
     """Tries all divisions; fewest classes missing somewhere, then closest to the target sizes."""
-    present = units.classes > 0
-    best: tuple[tuple[int, int, int], NDArray[np.int8]] | None = None
-    for division in itertools.product(wanted, repeat=len(units.samples)):
-        chosen = np.array(division, np.int8)
-        if len(set(division)) < len(wanted):
-            continue
-        sizes = np.bincount(chosen, units.samples, len(targets)).astype(np.int64)
-        missing = [int((~present[chosen == split].any(axis=0)).sum()) for split in wanted]
-        off = int(np.abs(sizes - targets).sum())
-        # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
-        key = (missing[0], off // max(1, int(targets.sum()) // 10), sum(missing), off)
-        if best is None or key < best[0]:
-            best = (key, chosen)
-    assert best is not None  # each unit alone in a split is one of the divisions
-    return best[1]
+    count = len(units.samples)
+    divisions = np.array(list(itertools.product(wanted, repeat=count)), np.int8)  # (D, U)
+    present = (units.classes > 0).astype(np.int64)
+    off = np.zeros(len(divisions), np.int64)
+    missing = np.zeros((len(wanted), len(divisions)), np.int64)
+    is_empty = np.zeros(len(divisions), np.bool_)
+    for number, split in enumerate(wanted):
+        members = (divisions == split).astype(np.int64)
+        off += np.abs(members @ units.samples - targets[split])
+        missing[number] = (members @ present == 0).sum(axis=1)
+        is_empty |= ~members.any(axis=1)
+    # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
+    coarse = off // max(1, int(targets.sum()) // 10)
+    best = np.lexsort((off, missing.sum(axis=0), coarse, missing[0], is_empty))[0]
+    return np.asarray(divisions[best])
 
 
 def _stratify(

@@ -1,0 +1,74 @@
+"""Makes small data sets for split, and runs it as the command line does."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from components.split.__main__ import main
+from segmentor.dataset import Dataset, DatasetWriter, Sample
+from segmentor.digests import digest_bytes
+from segmentor.image_io import decode_image, encode_png
+from segmentor.label_map import LabelMap
+from segmentor.masks import count_classes, encode_mask
+from segmentor.perceptual_hash import perceptual_hash
+
+LABELS = LabelMap.of(["background", "road", "car"])
+
+
+def sample(
+    name: str, group: str = "", classes: tuple[int, ...] = (1, 1, 1), **facts: str
+) -> Sample:
+    """A line of samples.jsonl alone, for what needs no pixels."""
+    values = {"subset": "", "image_digest": digest_bytes(name.encode()), "perceptual_hash": ""}
+    values |= facts
+    return Sample(
+        id=name,
+        group=group or name,
+        height=10,
+        width=10,
+        class_pixels=classes,
+        extension="png",
+        mask_digest="",
+        shard="shard-00000.tar",
+        image_offset=0,
+        image_bytes=0,
+        mask_offset=0,
+        mask_bytes=0,
+        **values,
+    )
+
+
+def picture(seed: int) -> bytes:
+    """An image whose perceptual hash is its own."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return encode_png(np.repeat(np.repeat(coarse, 4, axis=0), 4, axis=1))
+
+
+def write_dataset(
+    folder: Path, entries: Iterable[tuple[str, str, str, bytes, tuple[int, ...]]]
+) -> Path:
+    """Writes (id, group, subset, image, classes in the mask) of 32 x 32 pixels."""
+    folder.mkdir(parents=True)
+    with DatasetWriter(folder, LABELS, {"source": "test"}) as writer:
+        for name, group, subset, image, classes in entries:
+            mask = np.zeros((32, 32), np.uint8)
+            for position, index in enumerate(classes):
+                mask[position] = index
+            counts = count_classes(mask, LABELS, name)
+            found = perceptual_hash(decode_image(image))
+            writer.add_encoded(
+                name, image, "png", encode_mask(mask), (32, 32), counts, group, subset, found
+            )
+    return folder
+
+
+def run_split(dataset: Path, folder: Path, *flags: str) -> int:
+    outputs = [part for s in ("train", "val", "test") for part in (f"--{s}", str(folder / s))]
+    report = ["--split-report", str(folder / "report.html")]
+    return main(["--dataset", str(dataset), *outputs, *report, *flags])
+
+
+def split(dataset: Path, folder: Path, *flags: str) -> dict[str, Dataset]:
+    assert run_split(dataset, folder, *flags) == 0
+    return {name: Dataset(folder / name) for name in ("train", "val", "test")}

@@ -1,0 +1,106 @@
+"""Near duplicates and neighbouring frames: found, kept together, or warned of with pictures."""
+
+import time
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.split.leak_audit import find_leaks
+from components.split.near_duplicates import hash_pairs, look_alike
+from segmentor.image_io import decode_image, encode_jpeg
+from segmentor.perceptual_hash import perceptual_hash
+from tests.components.split.split_builders import sample
+
+
+def bits_apart(left: str, right: str) -> int:
+    return (int(left, 16) ^ int(right, 16)).bit_count()
+
+
+def test_the_audit_finds_the_leak_of_camvids_official_split(shared_data: Path) -> None:
+    lists = shared_data / "camvid_mini" / "official_split"
+    samples, splits = [], []
+    for number, name in enumerate(("train", "val", "test")):
+        for line in (lists / f"{name}.txt").read_text().splitlines():
+            stem = Path(line.split()[0]).stem
+            samples.append(sample(f"{name}/{stem}", subset=name))
+            splits.append(number)
+    assert len(samples) == 701
+    leaks = find_leaks(samples, np.array(splits, np.int8))
+    pairs = {(samples[leak.left].id, samples[leak.right].id, leak.gap) for leak in leaks}
+    assert ("train/0001TP_008520", "test/0001TP_008550", 30) in pairs
+
+
+def test_a_split_by_sequence_leaks_nothing() -> None:
+    samples = [sample(f"{drive}_{n:04d}") for drive in "ab" for n in range(10)]
+    assert not find_leaks(samples, np.repeat([0, 2], 10).astype(np.int8))
+
+
+def test_distant_parts_of_one_sequence_are_no_leak() -> None:
+    numbers = [*range(0, 100, 10), *range(5000, 5100, 10)]
+    samples = [sample(f"a_{n}.x") for n in numbers]
+    assert not find_leaks(samples, np.repeat([0, 2], 10).astype(np.int8))
+    assert len(find_leaks(samples, np.array([0, 2] * 10, np.int8))) == 18
+
+
+def test_the_hash_moves_little_when_a_photograph_is_saved_again_or_scaled(
+    shared_data: Path,
+) -> None:
+    paths = sorted((shared_data / "camvid_mini" / "val").iterdir())[::4]
+    hashes = []
+    for path in paths:
+        image = decode_image(path.read_bytes())
+        again = decode_image(encode_jpeg(image, 60))
+        small = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        own = perceptual_hash(image)
+        assert bits_apart(own, perceptual_hash(again)) <= 2
+        assert bits_apart(own, perceptual_hash(small)) <= 2
+        hashes.append(own)
+    others = [bits_apart(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(others) > 3
+
+
+def test_the_hash_is_phash_as_the_imagehash_library_has_it(shared_data: Path) -> None:
+    # Not bit for bit: the library shrinks by Lanczos, we by area.
+    for path in sorted((shared_data / "camvid_mini" / "val").iterdir())[::7]:
+        theirs = str(imagehash.phash(Image.open(path)))
+        assert bits_apart(perceptual_hash(decode_image(path.read_bytes())), theirs) <= 6
+
+
+def test_pairs_within_three_bits_are_found_wherever_the_bits_are() -> None:
+    random = np.random.default_rng(0)
+    hashes = [int(value) for value in random.integers(0, 1 << 62, 200)]
+    samples = [sample(str(n), perceptual_hash=f"{value:016x}") for n, value in enumerate(hashes)]
+    expected = []
+    for number in range(60):
+        flipped = hashes[number]
+        for bit in random.choice(64, number % 4, replace=False):
+            flipped ^= 1 << int(bit)
+        expected.append((number, len(samples)))
+        samples.append(sample(f"n{number}", perceptual_hash=f"{flipped:016x}"))
+    assert hash_pairs(samples) == expected
+
+
+def test_two_hundred_thousand_hashes_are_compared_in_seconds() -> None:
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 1 << 63, 200_000, dtype=np.uint64)
+
+    class Line:
+        def __init__(self, value: int) -> None:
+            self.perceptual_hash = f"{value:016x}"
+
+    samples = [Line(int(value)) for value in hashes]
+    start = time.process_time()
+    assert hash_pairs(samples) == []  # type: ignore[arg-type]
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(("change", "alike"), [(1.0, True), (40.0, False)])
+def test_pictures_are_alike_when_few_grey_levels_differ(change: float, alike: bool) -> None:
+    random = np.random.default_rng(0)
+    left = random.uniform(0, 200, (64, 64)).astype(np.float32)
+    noise = random.uniform(-change, change, (64, 64)).astype(np.float32)
+    assert look_alike(left, left + 20 + noise) is alike

@@ -1,0 +1,168 @@
+"""split as its users run it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segmentor.image_io import decode_image, encode_jpeg
+from tests.components.split.split_builders import (
+    picture,
+    run_split,
+    split,
+    write_dataset,
+)
+
+ALL = (0, 1, 2)
+
+
+def drives(folder: Path, count: int = 10, frames: int = 4) -> Path:
+    return write_dataset(
+        folder,
+        (
+            (f"drive{d}_{n:03d}", f"drive{d}", "", picture(100 * d + n), ALL)
+            for d in range(count)
+            for n in range(frames)
+        ),
+    )
+
+
+def test_a_split_is_a_partition_that_tears_no_group(tmp_path: Path) -> None:
+    source = drives(tmp_path / "dataset")
+    parts = split(source, tmp_path)
+    ids = [sample.id for part in parts.values() for sample in part.samples]
+    assert len(ids) == len(set(ids)) == 40
+    assert {name: len(part) for name, part in parts.items()} == {"train": 28, "val": 8, "test": 4}
+    groups = [{sample.group for sample in part.samples} for part in parts.values()]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+
+
+def test_samples_are_copied_byte_for_byte(tmp_path: Path) -> None:
+    from segmentor.dataset import Dataset
+
+    source = Dataset(drives(tmp_path / "dataset"))
+    contents = {s.id: (source.image_content(s), source.mask_content(s)) for s in source.samples}
+    for part in split(source.folder, tmp_path).values():
+        for sample in part.samples:
+            found = (part.image_content(sample), part.mask_content(sample))
+            assert found == contents[sample.id]
+            assert sample.perceptual_hash
+
+
+def test_two_runs_give_equal_digests_and_another_seed_others(tmp_path: Path) -> None:
+    source = drives(tmp_path / "dataset")
+    first, second = (split(source, tmp_path / run, "--seed", "3") for run in "ab")
+    other = split(source, tmp_path / "c", "--seed", "4")
+    digests = [[part.digest for part in parts.values()] for parts in (first, second, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def near_copies(folder: Path) -> Path:
+    """Every image has a copy, saved again as JPEG, in another group."""
+    entries = []
+    for number in range(12):
+        image = picture(number)
+        again = encode_jpeg(decode_image(image), 90)
+        entries.append((f"a{number}", f"a{number}", "", image, ALL))
+        entries.append((f"z{number}", f"z{number}", "", again, ALL))
+    return write_dataset(folder, entries)
+
+
+def test_images_that_look_the_same_land_in_one_split(tmp_path: Path) -> None:
+    source = near_copies(tmp_path / "dataset")
+    for seed in range(4):
+        for part in split(source, tmp_path / str(seed), "--seed", str(seed)).values():
+            numbers = sorted(sample.id[1:] for sample in part.samples)
+            assert numbers[::2] == numbers[1::2]
+    assert "12 pairs kept in one split" in (tmp_path / "0" / "report.html").read_text()
+
+
+def test_images_that_look_the_same_are_only_reported_when_asked(tmp_path: Path) -> None:
+    source = near_copies(tmp_path / "dataset")
+    split(source, tmp_path, "--near-duplicates", "report")
+    report = (tmp_path / "report.html").read_text()
+    assert "pairs that look the same are in different splits" in report
+
+
+def test_groups_joined_into_too_few_are_explained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = picture(0)
+    again = encode_jpeg(decode_image(image), 90)
+    entries = [("a", "a", "", image, ALL), ("b", "b", "", again, ALL)]
+    entries.append(("c", "c", "", picture(5), ALL))
+    assert run_split(write_dataset(tmp_path / "dataset", entries), tmp_path) == 3
+    error = capfd.readouterr().err
+    assert "2 group(s), after 3 were joined because images look the same" in error
+    assert "--near-duplicates report" in error
+    assert not (tmp_path / "train").exists()
+
+
+def subsets(folder: Path, names: tuple[str, ...]) -> Path:
+    return write_dataset(
+        folder,
+        ((f"{s}/x_{n}", f"{s}{n}", s, picture(9 * i + n), ALL)
+         for i, s in enumerate(names) for n in range(3)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", [["--honour-subsets"], ["--honour-subsets", "True"]])
+def test_subsets_of_the_export_are_kept_when_asked(flag: list[str], tmp_path: Path) -> None:
+    source = subsets(tmp_path / "dataset", ("Train", "Validation", "test"))
+    parts = split(source, tmp_path, *flag)
+    found = {name: {sample.subset for sample in part.samples} for name, part in parts.items()}
+    assert found == {"train": {"Train"}, "val": {"Validation"}, "test": {"test"}}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "val", "extra"), "subset 'extra', expected subsets called train, val"),
+        (("train", "test"), "no subset for val"),
+    ],
+)
+def test_subsets_that_are_no_splits_are_refused(
+    names: tuple[str, ...], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = subsets(tmp_path / "dataset", names)
+    assert run_split(source, tmp_path, "--honour-subsets", "true") == 3
+    assert message in capfd.readouterr().err
+
+
+def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
+    entries = [(f"drive_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(20)]
+    split(write_dataset(tmp_path / "dataset", entries), tmp_path)
+    report = (tmp_path / "report.html").read_text()
+    assert "neighbouring frames are in different splits" in report
+    assert "1 frames apart" in report
+    assert report.count("<img") >= 2
+
+
+def test_classes_that_a_split_lacks_are_named(tmp_path: Path) -> None:
+    entries = [(f"s{n}x", f"s{n}", "", picture(n), ALL if n == 4 else (0, 1)) for n in range(10)]
+    split(write_dataset(tmp_path / "dataset", entries), tmp_path)
+    report = (tmp_path / "report.html").read_text()
+    assert (
+        "Classes that a split does not have: &#x27;car&#x27; in val, &#x27;car&#x27; in test"
+        in report
+    )
+
+
+def test_findings_go_where_their_samples_go(tmp_path: Path) -> None:
+    source = drives(tmp_path / "dataset")
+    lines = [{"id": f"drive{d}_001", "kind": "overlap", "text": "x"} for d in range(10)]
+    (source / "findings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    total = 0
+    for part in split(source, tmp_path).values():
+        ids = {sample.id for sample in part.samples}
+        found = (part.folder / "findings.jsonl").read_text().splitlines()
+        assert {json.loads(line)["id"] for line in found} <= ids
+        total += len(found)
+    assert total == 10
+
+
+def test_a_folder_that_is_no_data_set_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_split(tmp_path / "nothing", tmp_path) == 3
+    assert "no manifest.json, expected a data set artifact" in capfd.readouterr().err

@@ -1,0 +1,130 @@
+"""The division: exact, whole groups, every class everywhere it can be, the same for a seed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.split.grouping import group_samples
+from components.split.splitting import (
+    SPLITS,
+    Units,
+    assign_units,
+    exact_counts,
+    parse_ratios,
+)
+from segmentor.errors import ConfigError, SplitError
+from tests.components.split.split_builders import sample
+
+RATIOS = (0.7, 0.2, 0.1)
+
+
+def single(count: int, classes: int = 1) -> Units:
+    return Units(np.ones(count, np.int64), np.ones((count, classes), np.int64))
+
+
+@given(st.integers(3, 500), st.integers(0, 5))
+def test_single_samples_are_divided_exactly(count: int, seed: int) -> None:
+    chosen = assign_units(single(count), RATIOS, seed)
+    assert np.bincount(chosen, minlength=3).tolist() == exact_counts(count, RATIOS)
+
+
+@given(st.integers(1, 10_000), st.tuples(*[st.floats(0.01, 1)] * 3))
+def test_exact_counts_lose_no_sample_and_are_off_by_less_than_one(
+    count: int, shares: tuple[float, float, float]
+) -> None:
+    ratios = [share / sum(shares) for share in shares]
+    counts = exact_counts(count, ratios)
+    assert sum(counts) == count
+    if count > 300:
+        assert all(abs(n - count * r) < 1.0001 for n, r in zip(counts, ratios, strict=True))
+
+
+groups_of_samples = st.lists(
+    st.tuples(st.integers(1, 30), st.sets(st.integers(0, 4), min_size=1)), min_size=3, max_size=60
+)
+
+
+@given(groups_of_samples, st.integers(0, 3))
+def test_no_split_is_empty_and_the_same_seed_gives_the_same_answer(
+    groups: list[tuple[int, set[int]]], seed: int
+) -> None:
+    classes = np.zeros((len(groups), 5), np.int64)
+    for position, (size, present) in enumerate(groups):
+        classes[position, list(present)] = size
+    units = Units(np.array([size for size, _ in groups], np.int64), classes)
+    chosen = assign_units(units, RATIOS, seed)
+    assert set(chosen.tolist()) == {0, 1, 2}
+    assert (assign_units(units, RATIOS, seed) == chosen).all()
+
+
+def test_another_seed_gives_another_division() -> None:
+    divisions = {assign_units(single(50), RATIOS, seed).tobytes() for seed in range(5)}
+    assert len(divisions) == 5
+
+
+def test_many_groups_of_several_samples_come_close_to_the_ratios() -> None:
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 40, 200)
+    units = Units(sizes, (random.random((200, 6)) < 0.3) * sizes[:, None])
+    chosen = assign_units(units, RATIOS, 1)
+    shares = np.bincount(chosen, sizes, 3) / sizes.sum()
+    assert np.abs(shares - RATIOS).max() < 0.02
+
+
+@pytest.mark.parametrize("count", [7, 40, 1000])
+def test_a_class_of_three_groups_is_in_every_split(count: int) -> None:
+    classes = np.zeros((count, 2), np.int64)
+    classes[:, 0] = 1
+    classes[:3, 1] = 1
+    for seed in range(5):
+        chosen = assign_units(Units(np.ones(count, np.int64), classes), RATIOS, seed)
+        assert set(chosen[:3].tolist()) == {0, 1, 2}
+
+
+def test_a_class_of_one_group_is_learnt() -> None:
+    classes = np.ones((6, 2), np.int64)
+    classes[1:, 1] = 0
+    for seed in range(5):
+        assert assign_units(Units(np.ones(6, np.int64), classes), RATIOS, seed)[0] == 0
+
+
+def test_classes_keep_their_shares() -> None:
+    random = np.random.default_rng(0)
+    classes = (random.random((2000, 4)) < [0.5, 0.2, 0.05, 0.02]).astype(np.int64)
+    chosen = assign_units(Units(np.ones(2000, np.int64), classes), RATIOS, 0)
+    for index in range(4):
+        shares = np.bincount(chosen, classes[:, index], 3) / classes[:, index].sum()
+        assert np.abs(shares - RATIOS).max() < 0.04
+
+
+def test_fewer_groups_than_splits_are_refused_with_what_to_do() -> None:
+    with pytest.raises(SplitError, match=r"2 groups, expected at least 3, .* --group-pattern"):
+        assign_units(single(2), RATIOS, 0)
+    assert set(assign_units(single(2), (0.5, 0.5, 0.0), 0).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("text", ["0.7,0.3", "a,b,c", "-1,1,1", "0,1,1", "nan,1,1", "inf,1,1", ""])
+def test_ratios_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--ratios"):
+        parse_ratios(text)
+
+
+def test_ratios_need_not_sum_to_one() -> None:
+    assert parse_ratios("7,2,1") == pytest.approx(RATIOS)
+
+
+def test_samples_of_a_group_of_an_image_and_of_a_pair_are_one_unit() -> None:
+    samples = [
+        sample("a", "one"),
+        sample("b", "two"),
+        sample("c", "one"),
+        sample("d", "three", image_digest="sha256:same"),
+        sample("e", "four", image_digest="sha256:same"),
+        sample("f", "five", classes=(1, 0, 1)),
+    ]
+    grouped = group_samples(samples, 3, [(1, 5)])
+    assert grouped.unit_of_sample.tolist() == [0, 1, 0, 2, 2, 1]
+    assert grouped.units.samples.tolist() == [2, 2, 2]
+    assert grouped.units.classes.tolist() == [[2, 2, 2], [2, 1, 2], [2, 2, 2]]
+    assert len(SPLITS) == 3
