@@ -74,16 +74,12 @@ def _from_file(path: Path, source: str) -> dict[str, Tensor]:
 
 def _from_hub(encoder: str) -> dict[str, Tensor]:
     """ImageNet weights by SMP, which looks into the hub's cache first."""
-    import os
-
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     remedy = (
         "mirror them: give a local file or an s3:// URI, or fill the hub's cache "
         "(HF_HOME) beforehand"
     )
-    previous = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT")
-    del previous
     try:
         if encoder.startswith("tu-"):
             import timm

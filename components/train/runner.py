@@ -155,7 +155,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         super().on_loader_end(runner)
 
     def _check(self, loss: Tensor, index: Tensor) -> None:
-        value = float(loss)
+        value = float(loss.detach())
         if np.isfinite(value) and value < LARGEST_LOSS:
             return
         ids = [self.job.sample_ids[self.loader_key][int(item)] for item in index]

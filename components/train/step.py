@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from segmentor.dataset import Dataset
 from segmentor.digests import digest_json
 from segmentor.errors import DataError
 from segmentor.nn.checkpoint import Checkpoint, save_checkpoint
+from segmentor.nn.deployable import Deployable, as_forward
+from segmentor.thresholds import choose_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ def run_fingerprint(
 def make_contract(
     composed: dict[str, Any], trained: Trained, train_set: Dataset, val_set: Dataset
 ) -> ModelContract:
-    """Makes the contract of the best epoch; its provenance is flat."""
+    """Makes the contract of the best epoch: flat provenance, the threshold chosen on val."""
     best = best_figures(trained)
     provenance: dict[str, Any] = {
         "tool_version": __version__,
@@ -127,7 +130,11 @@ def make_contract(
     if revision:
         provenance["git_revision"] = revision
     provenance = {k: v for k, v in provenance.items() if v == v}  # JSON has no NaN
-    return ModelContract(train_set.label_map, trained.input, provenance=provenance)
+    contract = ModelContract(train_set.label_map, trained.input, provenance=provenance)
+    if not contract.is_binary:
+        return contract
+    forward = as_forward(Deployable(trained.network, contract))
+    return replace(contract, threshold=choose_threshold(forward, contract, val_set))
 
 
 def best_figures(trained: Trained) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The training report: curves, best epoch, overlays of validation images, configuration."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -12,7 +13,6 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from components.train.compose import to_yaml
 from components.train.config import TrainConfig
 from components.train.samples import read_pair
 from components.train.training import Trained
@@ -44,7 +44,8 @@ def write_report(
     report = Report(
         "Training report",
         f"{config.model.architecture} with {config.model.encoder}, "
-        f"{contract.input.size[0]} x {contract.input.size[1]}, classes {', '.join(label_map.names)}",
+        f"{contract.input.size[0]} x {contract.input.size[1]}, "
+        f"classes {', '.join(label_map.names)}",
     )
     iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
     report.tiles(
@@ -72,12 +73,14 @@ def write_report(
             for name in label_map.names
         ],
     )
-    report.section("Validation images", "Truth on the left, prediction on the right.")
+    report.section(
+        "Validation images",
+        "Truth first, then the prediction: side by side, or one above the other.",
+    )
     report.legend([(c.name, c.colour) for c in label_map.classes])
     report.pictures(sample_sheet(trained, contract, val_set))
     report.section("Provenance and environment")
-    report.key_values(sorted(contract.provenance.items()))
-    report.key_values(environment(trained))
+    report.key_values([*sorted(contract.provenance.items()), *environment(trained)])
     report.section("Configuration")
     report.table(["setting", "value"], flat_settings(composed))
     path.write_text(report.html(), encoding="utf-8")
@@ -98,9 +101,9 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
             ("warning", f"IoU on train is {gap:.2f} above val: the network overfits. More images, "
              "stronger processing.augmentation or more training.weight_decay help.")
         )  # fmt: skip
-    if progress.best_epoch == progress.epoch and progress.epoch == config.training.epochs:
-        if config.training.scheduler in ("plateau", "none"):
-            found.append(("warning", "The last epoch is the best: more epochs may help."))
+    is_last = progress.best_epoch == progress.epoch == config.training.epochs
+    if is_last and config.training.scheduler in ("plateau", "none"):
+        found.append(("warning", "The last epoch is the best: more epochs may help."))
     if best["valid/iou"] != best["valid/iou"]:
         found.append(("bad", "The validation set has no ground truth of any class."))
     return found
@@ -141,8 +144,10 @@ def sample_sheet(
         image, truth = read_pair(val_set, samples[index], size)
         prediction = mask_at(forward(image[None])[0], contract, truth.shape)
         pair = [overlay(image, mask, contract.label_map) for mask in (truth, prediction)]
-        gap = np.full((image.shape[0], 6, 3), 255, np.uint8)
-        pictures.append((samples[index].id, np.concatenate([pair[0], gap, pair[1]], 1)))
+        height, width = truth.shape
+        axis = 0 if width > height else 1  # wide pictures one above the other
+        gap = np.full((6, width, 3) if axis == 0 else (height, 6, 3), 255, np.uint8)
+        pictures.append((samples[index].id, np.concatenate([pair[0], gap, pair[1]], axis)))
     return pictures
 
 
@@ -164,5 +169,5 @@ def flat_settings(composed: Mapping[str, Any], prefix: str = "") -> list[tuple[s
         if isinstance(value, Mapping) and value:
             rows.extend(flat_settings(value, f"{prefix}{key}."))
         else:
-            rows.append((f"{prefix}{key}", to_yaml({"v": value}).removeprefix("v:").strip()))
+            rows.append((f"{prefix}{key}", json.dumps(value, ensure_ascii=False)))
     return rows

@@ -1,0 +1,43 @@
+"""The network's input: its size from the configuration or the data set, and what it is made of."""
+
+import math
+
+from components.train.config import AUTO, TrainConfig
+from segmentor.contract import InputSpec
+from segmentor.dataset import Dataset, Sample
+from segmentor.errors import ConfigError
+
+
+def input_spec(config: TrainConfig, train_set: Dataset, stride: int) -> InputSpec:
+    """Decides the network's input; `auto` keeps the data set's aspect ratio.
+
+    Raises:
+        ConfigError: the size is no multiple of the network's stride.
+    """
+    processing = config.processing
+    if processing.size == AUTO:
+        size = auto_size(train_set.samples, processing.max_pixels, stride)
+    else:
+        assert not isinstance(processing.size, str)
+        size = processing.size
+    if size[0] % stride or size[1] % stride:
+        right = tuple(max(stride, round(value / stride) * stride) for value in size)
+        raise ConfigError(
+            "processing.size",
+            f"{size[0]} x {size[1]}",
+            f"multiples of {stride}, the stride of {config.model.architecture}",
+            f"set processing.size=[{right[0]},{right[1]}]",
+        )
+    return InputSpec(size, processing.size_policy, stride, processing.mean, processing.std)
+
+
+def auto_size(samples: tuple[Sample, ...], max_pixels: int, stride: int) -> tuple[int, int]:
+    """The median image's shape, scaled down to `max_pixels`, in multiples of the stride."""
+    heights = sorted(sample.height for sample in samples)
+    widths = sorted(sample.width for sample in samples)
+    height, width = heights[len(heights) // 2], widths[len(widths) // 2]
+    scale = min(1.0, math.sqrt(max_pixels / (height * width)))
+    return (
+        max(stride, round(height * scale / stride) * stride),
+        max(stride, round(width * scale / stride) * stride),
+    )

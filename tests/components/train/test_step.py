@@ -1,0 +1,179 @@
+"""The train step from its command line to its four outputs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from builders import ROAD, STREET, scenes, write_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segmentor.dataset import Dataset
+from segmentor.digests import digest_file
+from segmentor.nn.checkpoint import load_checkpoint
+
+
+def test_it_writes_a_checkpoint_that_the_next_steps_can_read(finished, road_data):
+    assert finished.code == 0
+    checkpoint = load_checkpoint(finished.checkpoint)
+    contract = checkpoint.contract
+    assert contract.label_map == ROAD
+    assert contract.input.size == (64, 96)
+    assert contract.provenance["train_dataset_digest"] == Dataset(road_data / "train").digest
+    assert contract.provenance["val_dataset_digest"] == Dataset(road_data / "val").digest
+    assert contract.provenance["best_epoch"] in (1, 2, 3, 4)
+    pixels = torch.zeros(1, 50, 70, 3, dtype=torch.uint8)
+    assert checkpoint.deployable()(pixels).shape == (1, 1, 64, 96)
+
+
+def test_it_learns_the_road(finished):
+    metrics = json.loads((finished.folder / "metrics.json").read_text())
+    assert metrics["val_iou"] > 0.7
+    assert metrics["epochs"] == 4
+
+
+def test_tensorboard_events_hold_losses_iou_learning_rate_and_overlays(finished):
+    events = EventAccumulator(str(finished.folder / "logs" / "valid"), {"images": 0, "scalars": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("iou/epoch")] == [1, 2, 3, 4]
+    assert {"loss/epoch", "lr/epoch", "iou/road/epoch"} <= set(events.Tags()["scalars"])
+    assert "prediction/scene_500" in events.Tags()["images"]
+
+
+def test_the_report_is_one_file_with_curves_and_overlays(finished):
+    page = (finished.folder / "report.html").read_text()
+    assert "<svg" in page
+    assert page.count("data:image/jpeg") == 5
+    assert "training.learning_rate" in page
+    assert 'src="http' not in page
+    assert "<script" not in page
+
+
+def test_nothing_but_the_outputs_is_left(finished):
+    names = sorted(path.name for path in finished.folder.iterdir())
+    assert names == ["checkpoint", "logs", "metrics.json", "report.html"]
+
+
+def test_the_same_seed_gives_the_same_weights(train, finished, road_data, tmp_path):
+    again = train(road_data, tmp_path, "training.epochs=4", "training.precision=fp32")
+    for name in ("weights.safetensors", "training_state.pt", "contract.json", "config.yaml"):
+        assert digest_file(again.checkpoint / name) == digest_file(finished.checkpoint / name)
+
+
+def test_another_seed_gives_other_weights(train, finished, road_data, tmp_path):
+    other = train(road_data, tmp_path, "training.epochs=4", "training.precision=fp32", "seed=1")
+    name = "weights.safetensors"
+    assert digest_file(other.checkpoint / name) != digest_file(finished.checkpoint / name)
+
+
+def test_many_classes_get_a_channel_each(train, street_data, tmp_path):
+    outputs = train(street_data, tmp_path, "training.epochs=2", "training.scheduler=plateau")
+    assert outputs.code == 0
+    assert load_checkpoint(outputs.checkpoint).contract.channels == len(STREET)
+    assert "val_iou" in json.loads((tmp_path / "metrics.json").read_text())
+
+
+def test_native_policy_trains_on_crops_and_predicts_at_full_size(train, road_data, tmp_path):
+    outputs = train(
+        road_data, tmp_path, "processing=small_objects", "processing.size=[32,64]",
+        "training.epochs=2",
+    )  # fmt: skip
+    assert outputs.code == 0
+    checkpoint = load_checkpoint(outputs.checkpoint)
+    assert checkpoint.contract.input.size_policy == "native"
+    assert checkpoint.deployable()(torch.zeros(1, 70, 90, 3, dtype=torch.uint8)).shape[2:] == (
+        70,
+        90,
+    )
+
+
+def test_a_batch_can_be_learned_by_heart(train, road_data, tmp_path):
+    outputs = train(road_data, tmp_path, "training=overfit_batch", "training.epochs=30")
+    assert outputs.code == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["val_iou"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["processing.size=[60,96]"], "set processing.size=[64,96]"),
+        (["model.architecture=unnet"], "did you mean unet?"),
+        (["model.encoder=resnet35"], "resnet34"),
+        (["training.loss={dise: 1}"], "training.loss.dise"),
+        (["training.loss={cross_entropy: 1}"], "no loss of a binary network"),
+        (["training.device=cuda"], "no GPU"),
+        (["+processing.augmentation.Affin={p: 1}"], "did you mean Affine"),
+        (["+processing.augmentation.GaussNoise={probability: 1}"], "arguments of GaussNoise"),
+        (["training.class_weights=[1,2,3]"], "2 positive weights"),
+        (["training.epoch=5"], "did you mean training.epochs?"),
+    ],
+)
+def test_wrong_settings_end_in_one_clear_line(
+    train, road_data, tmp_path, capsys, overrides, message
+):
+    outputs = train(road_data, tmp_path, *overrides)
+    assert outputs.code == 3
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert not any(tmp_path.glob("checkpoint"))
+
+
+def test_a_class_that_train_lacks_is_refused(train, tmp_path, capsys):
+    flat = ((name, image, mask * 0, group) for name, image, mask, group in scenes(4, ROAD))
+    write_dataset(tmp_path / "train", flat, ROAD)
+    write_dataset(tmp_path / "val", scenes(3, ROAD, first_seed=50), ROAD)
+    assert train(tmp_path, tmp_path / "out").code == 3
+    assert "no pixel of road in 4 images" in capsys.readouterr().err
+
+
+def test_data_sets_of_other_classes_are_refused(train, road_data, street_data, tmp_path, capsys):
+    (tmp_path / "train").symlink_to(road_data / "train")
+    (tmp_path / "val").symlink_to(street_data / "val")
+    assert train(tmp_path, tmp_path / "out").code == 3
+    assert "those of the train data set: background, road" in capsys.readouterr().err
+
+
+def test_an_exploding_loss_stops_with_the_samples(train, road_data, tmp_path, capsys):
+    outputs = train(
+        road_data, tmp_path, "training.learning_rate=1e30", "training.scheduler=none",
+        "training.precision=fp32", "training.optimizer=sgd", "training.gradient_clip=0",
+    )  # fmt: skip
+    assert outputs.code == 3
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "scene_0" in message
+    assert "lower training.learning_rate" in message
+
+
+def run(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "components.train", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).resolve().parents[3],
+        check=False,
+    )
+    return done, time.monotonic() - start
+
+
+def test_help_and_usage_answer_without_heavy_imports():
+    # 0.1 s on a quiet machine; torch alone would take more than this bound.
+    done, seconds = run("--help")
+    assert done.returncode == 0
+    assert "--training-report" in done.stdout
+    wrong, more = run("--trian", "x")
+    assert wrong.returncode == 2
+    assert min(seconds, more) < 0.5
+
+
+def test_cfg_job_prints_the_composed_configuration():
+    done, _ = run("--cfg", "job", "model=fpn", "training.epochs=7")
+    assert done.returncode == 0
+    assert "architecture: fpn" in done.stdout
+    assert "epochs: 7" in done.stdout
