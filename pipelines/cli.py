@@ -63,6 +63,13 @@ app.command(
     )
 )(serving.predict)
 app.command("compile", epilog=_examples("segmentor compile"))(cluster.compile_pipelines)
+app.command(
+    epilog=_examples(
+        "segmentor submit --export s3://datasets/my-task.zip --wait",
+        "segmentor submit --export s3://datasets/my-task.zip --endpoint http://localhost:8888 "
+        "--param 'classes=road=road+lane_mark' training.epochs=40",
+    )
+)(cluster.submit)
 app.command(epilog=_examples("segmentor store --port 8333"))(running.store)
 app.add_typer(dataset_app, name="dataset")
 dataset_app.command(

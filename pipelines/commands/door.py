@@ -23,6 +23,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             format="%(levelname)s %(name)s %(message)s",
             stream=sys.stderr,
         )
+        # Its retries are warnings; what comes of them is an error of ours.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         code = guarded(lambda: function(*arguments, **options))
         if code:
             raise typer.Exit(code)
