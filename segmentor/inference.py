@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_with_size
+from segmentor.tiling import is_tiled, probability_blocks
 
 # RGB uint8 (N, H, W, 3) of any size -> probability float32 (N, C, h, w) at network resolution.
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -75,6 +76,32 @@ def mask_at(
     return mask
 
 
+def mask_of(
+    forward: Forward,
+    contract: ModelContract,
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """Runs one decoded image and takes its mask; a large one of a `native` model in tiles.
+
+    Args:
+        forward: The model.
+        contract: Of the model.
+        pixels: RGB uint8 (h, w, 3), as `decode_for` gives them.
+        size: (height, width) of the source.
+
+    Returns:
+        uint8 (H, W), class indices.
+    """
+    if not is_tiled(contract.input, size):
+        return mask_at(forward(pixels[None])[0], contract, size)
+    mask = np.empty(size, np.uint8)
+    for top, left, block in probability_blocks(forward, contract.input, pixels):
+        height, width = block.shape[1:]
+        mask[top : top + height, left : left + width] = mask_at(block, contract, (height, width))
+    return mask
+
+
 def predict_mask(
     forward: Forward, contract: ModelContract, content: bytes, where: str = "image"
 ) -> NDArray[np.uint8]:
@@ -87,4 +114,4 @@ def predict_mask(
         ImageError: the image cannot be decoded.
     """
     pixels, size = decode_for(contract, content, where)
-    return mask_at(forward(pixels[None])[0], contract, size)
+    return mask_of(forward, contract, pixels, size)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_image
-from segmentor.inference import decode_for, mask_at, probability_at
+from segmentor.inference import decode_for, mask_at, mask_of, probability_at
+from segmentor.tiling import is_tiled, tiled
 from serving.metrics import observe_image, stage
 from serving.refusals import BadInput, TooLarge, image_refusals
 from serving.served_model import ServedModel
@@ -20,8 +21,8 @@ Output = Literal["mask", "overlay", "json", "probability"]
 Picture = bytes | memoryview | NDArray[np.uint8]
 
 MAX_IMAGES = 16
-# 1 GiB of float32: a reply beyond it would not fit the memory of a small pod twice.
-MAX_PROBABILITIES = 1 << 28
+# 256 MiB of float32: a small pod holds it twice, as array and as reply.
+MAX_PROBABILITIES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,18 @@ def _predict_one(
 ) -> Prediction:
     with stage("decode"), image_refusals():
         pixels, size = _pixels(contract, picture, max_pixels)
-    with stage("infer"):
-        probability = model.forward(pixels[None])[0]  # (C, h, w)
-    with stage("mask"):
-        mask = mask_at(probability, contract, size)
-        full = _full_probability(probability, size) if request.wants_probability else None
+    if request.wants_probability:
+        _check_probabilities(contract, size)
+    if is_tiled(contract.input, size) and not request.wants_probability:
+        with stage("infer"):
+            mask, full = mask_of(model.forward, contract, pixels, size), None
+    else:
+        with stage("infer"):
+            forward = tiled(model.forward, contract.input)
+            probability = forward(pixels[None])[0]  # (C, h, w)
+        with stage("mask"):
+            mask = mask_at(probability, contract, size)
+            full = probability_at(probability, size) if request.wants_probability else None
     observe_image(pixels, mask, contract.label_map.names)
     canvas = None
     if request.wants_canvas:
@@ -100,13 +108,10 @@ def _full_canvas(picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
     return decode_image(bytes(picture), "image", max_pixels)
 
 
-def _full_probability(
-    probability: NDArray[np.float32], size: tuple[int, int]
-) -> NDArray[np.float32]:
-    values = len(probability) * size[0] * size[1]
+def _check_probabilities(contract: ModelContract, size: tuple[int, int]) -> None:
+    values = contract.channels * size[0] * size[1]
     if values > MAX_PROBABILITIES:
         raise TooLarge(f"{values:,} probabilities, at most {MAX_PROBABILITIES:,}; ask for the mask")
-    return probability_at(probability, size)
 
 
 def _with_threshold(contract: ModelContract, threshold: float | None) -> ModelContract:

@@ -1,0 +1,111 @@
+"""Large images under the `native` policy: overlapping tiles, blended, in memory bounded by a tile.
+
+An image up to LIMIT_PIXELS is one forward pass, exactly as without tiling. A larger one is cut
+into tiles that overlap; across an overlap the weight of one tile falls linearly to zero while its
+neighbour's rises to one, so that no seam is left where two tiles disagree.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.contract import InputSpec
+
+TILE = 1024
+OVERLAP = 128
+# Two tiles and a half: below it, one pass costs no more memory than the tiles of a large image.
+LIMIT_PIXELS = 1536 * 1536
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def is_tiled(spec: InputSpec, size: tuple[int, int]) -> bool:
+    """True when an image of this (height, width) is run in tiles."""
+    return spec.size_policy == "native" and size[0] * size[1] > LIMIT_PIXELS
+
+
+def probability_blocks(
+    forward: Run, spec: InputSpec, pixels: NDArray[np.uint8]
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Runs an image in tiles and yields the blended probability piece by piece.
+
+    Args:
+        forward: Probability (N, C, H, W) of pixels (N, H, W, 3), sizes kept.
+        spec: Of the model.
+        pixels: RGB uint8 (H, W, 3).
+
+    Yields:
+        (top, left, probability float32 (C, bh, bw)): blocks that cover the image once.
+    """
+    height, width = pixels.shape[:2]
+    columns = _spans(width, spec.stride)
+    above: NDArray[np.float32] | None = None  # (C, OVERLAP, W), the share of the row above
+    for top, bottom in _spans(height, spec.stride):
+        rows = _weights(top, bottom, height)
+        keep_rows = bottom - top - (OVERLAP if bottom < height else 0)
+        below: NDArray[np.float32] | None = None
+        before: NDArray[np.float32] | None = None  # (C, bh, OVERLAP), the share of the left tile
+        for left, right in columns:
+            weights = rows[:, None] * _weights(left, right, width)
+            tile = forward(pixels[None, top:bottom, left:right])[0] * weights  # (C, th, tw)
+            if before is not None:
+                tile[:, :, :OVERLAP] += before
+            keep = right - left - (OVERLAP if right < width else 0)
+            before = tile[:, :, keep:]
+            block = tile[:, :, :keep]
+            if above is not None:
+                block[:, :OVERLAP] += above[:, :, left : left + keep]
+            if bottom < height:
+                if below is None:
+                    below = np.empty((len(tile), OVERLAP, width), np.float32)
+                below[:, :, left : left + keep] = block[:, keep_rows:]
+            yield top, left, block[:, :keep_rows]
+        above = below
+
+
+def tiled(forward: Run, spec: InputSpec) -> Run:
+    """Wraps a Forward: large images run in tiles, all others as they did.
+
+    The result holds the whole probability, so its memory grows with the classes; where the mask is
+    enough, `inference.mask_of` takes it block by block.
+    """
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not is_tiled(spec, (images.shape[1], images.shape[2])):
+            return forward(images)
+        return np.stack([_assembled(forward, spec, pixels) for pixels in images])
+
+    return run
+
+
+def _assembled(forward: Run, spec: InputSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    whole: NDArray[np.float32] | None = None
+    for top, left, block in probability_blocks(forward, spec, pixels):
+        if whole is None:
+            whole = np.empty((len(block), *pixels.shape[:2]), np.float32)
+        whole[:, top : top + block.shape[1], left : left + block.shape[2]] = block
+    if whole is None:
+        raise ValueError("an image without pixels")
+    return whole
+
+
+def _spans(length: int, stride: int) -> list[tuple[int, int]]:
+    """Cuts a length into spans of at most TILE that overlap by OVERLAP, evenly, on the stride."""
+    if length <= TILE:
+        return [(0, length)]
+    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
+    step = math.ceil((length - OVERLAP) / count / stride) * stride
+    starts = range(0, length - OVERLAP, step)
+    return [(start, min(start + step + OVERLAP, length)) for start in starts]
+
+
+def _weights(start: int, end: int, length: int) -> NDArray[np.float32]:
+    weights = np.ones(end - start, np.float32)
+    ramp = (np.arange(OVERLAP, dtype=np.float32) + 0.5) / OVERLAP
+    if start > 0:
+        weights[:OVERLAP] = ramp
+    if end < length:
+        weights[-OVERLAP:] = 1 - ramp
+    return weights
