@@ -21,6 +21,7 @@ from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import available_cpus
 from segmentor.progress import track
 from segmentor.thresholds import STEPS, count_levels
+from segmentor.tiling import tiled
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     if not len(dataset):
         raise DataError(str(test), "no samples", "at least one", "give the test set a larger ratio")
     torch.set_num_threads(threads or available_cpus())
-    forward = as_forward(checkpoint.deployable())
+    # As the predictor runs it: large images of a native model in tiles.
+    forward = tiled(as_forward(checkpoint.deployable()), contract.input)
     images = []
     levels = np.zeros((2, STEPS + 1), np.int64)
     problems = []
