@@ -47,7 +47,9 @@ def make_scheduler(
     schedulers = torch.optim.lr_scheduler
     if settings.scheduler == "one_cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
-        return schedulers.OneCycleLR(optimizer, highest, total_steps=max(steps, 2), pct_start=0.25)
+        total = max(steps, 3)
+        # A quarter to warm up; of very short runs more, or the first phase would have no length.
+        return schedulers.OneCycleLR(optimizer, highest, total, pct_start=max(0.25, 1.5 / total))
     if settings.scheduler == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
     if settings.scheduler == "plateau":

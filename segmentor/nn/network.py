@@ -52,10 +52,12 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
     """
     name = config.architecture.lower()
     if name not in architectures():
+        near = get_close_matches(name, architectures(), 1, 0.5)
         raise ConfigError(
             "model.architecture",
             f"'{config.architecture}'",
             f"one of {', '.join(architectures())}",
+            f"did you mean {near[0]}?" if near else "",
         )
     if not config.encoder.startswith("tu-") and config.encoder not in smp.encoders.encoders:
         near = get_close_matches(config.encoder, smp.encoders.encoders, 3, 0.5)
