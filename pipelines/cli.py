@@ -78,6 +78,9 @@ dataset_app.command(
 dataset_app.command(
     epilog=_examples("segmentor dataset unpack .../artifacts/convert_labels/dataset folder")
 )(datasets.unpack)
+dataset_app.command(
+    epilog=_examples("segmentor dataset view outputs/2026-01-31/09-30-00 --output dataset.html")
+)(datasets.view)
 
 
 def main() -> None:

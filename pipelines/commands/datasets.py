@@ -32,3 +32,15 @@ def unpack(
 
     count = write_files(dataset, output)
     typer.echo(f"{count} samples in {output}")
+
+
+@command
+def view(
+    dataset: Folder,
+    output: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("dataset.html"),
+) -> None:
+    """Write a page to look through images and masks, by class, split and problem."""
+    from pipelines.dataset_view import write_view
+
+    count = write_view(dataset, output)
+    typer.echo(f"{count} samples in {output}")
