@@ -182,7 +182,7 @@ class LocalOrchestrator:
         from kfp import dsl
 
         records = []
-        for name, output in outputs.items():
+        for name, output in sorted(outputs.items()):
             if isinstance(output, dsl.Artifact):
                 path = Path(output.uri)
                 records.append(

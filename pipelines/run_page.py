@@ -9,8 +9,12 @@ from segmentor.report import Report
 FILE_NAME = "index.html"
 REPORTS = "reports"
 _HTML = "system.HTML"
-# Shown large, when a step measured them.
-_FIGURES = (("iou", "test IoU"), ("mean_dice", "mean Dice"), ("flipped_pixels", "flipped pixels"))
+# Shown large, when the run measured them: step, output, key, what it is.
+_FIGURES = (
+    ("evaluate", "metrics", "iou", "test IoU"),
+    ("evaluate", "metrics", "mean_dice", "mean Dice on test"),
+    ("export", "parity", "flipped_pixels", "pixels flipped by ONNX"),
+)
 
 
 def write_run_page(record: RunRecord) -> Path:
@@ -55,8 +59,12 @@ def write_run_page(record: RunRecord) -> Path:
 
 
 def _figures(record: RunRecord) -> list[tuple[str, str]]:
-    measured = {key: value for item in record.artifacts for key, value in item.metadata.items()}
-    return [(label, f"{measured[key]:.4g}") for key, label in _FIGURES if key in measured]
+    measured = {(item.step, item.output): item.metadata for item in record.artifacts}
+    return [
+        (label, f"{measured[step, output][key]:.4g}")
+        for step, output, key, label in _FIGURES
+        if key in measured.get((step, output), {})
+    ]
 
 
 def _copy_reports(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -123,6 +123,7 @@ def segmentation(
             cache_salt=cache_salt,
         )
         set_basics(trained, trainer_image, hours=7 * 24)
+        set_object_store(trained, object_store_secret)
         set_training_resources(
             trained,
             train_cpu,
