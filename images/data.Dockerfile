@@ -37,6 +37,7 @@ COPY components/convert_labels components/convert_labels
 COPY components/split components/split
 COPY components/deploy components/deploy
 COPY components/summarise components/summarise
+COPY components/summarise components/summarise
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE_IMAGE}

@@ -1,0 +1,91 @@
+"""What the Dockerfiles say, without an engine."""
+
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IMAGES = ("data", "trainer", "predictor")
+
+
+@pytest.fixture(params=IMAGES)
+def dockerfile(request, repository) -> tuple[str, str]:
+    path = repository / "images" / f"{request.param}.Dockerfile"
+    return request.param, path.read_text(encoding="utf-8")
+
+
+def test_hadolint_finds_nothing(repository):
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    files = [repository / "images" / f"{name}.Dockerfile" for name in IMAGES]
+    result = subprocess.run([hadolint, *files], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_each_step_is_copied_into_its_own_image_alone(repository):
+    wanted = {"DATA": set(), "TRAINER": set()}
+    for component in (repository / "components").glob("*/component.py"):
+        (image,) = re.findall(r"image=([A-Z]+),", component.read_text(encoding="utf-8"))
+        wanted[image].add(component.parent.name)
+    for name in ("data", "trainer"):
+        text = (repository / "images" / f"{name}.Dockerfile").read_text(encoding="utf-8")
+        copied = set(re.findall(r"^COPY components/(\w+) components/\1$", text, re.M))
+        assert copied == wanted[name.upper()]
+
+
+def test_only_the_trainer_gets_what_needs_torch(dockerfile):
+    name, text = dockerfile
+    assert ("COPY segmentor segmentor" in text) == (name == "trainer")
+    assert ("requirements.py trainer" in text) == (name == "trainer")
+
+
+def test_the_last_stage_is_fit_for_a_cluster(dockerfile):
+    name, text = dockerfile
+    last = text[text.rindex("\nFROM ") :]
+    assert re.search(r"^USER [1-9]\d*:0$", last, re.M)
+    assert "HOME=/tmp" in last
+    assert ("ENTRYPOINT" in last.replace("No ENTRYPOINT", "")) == (name == "predictor")
+    assert "HEALTHCHECK" not in text
+    assert "pip install" not in last
+    for label in ("version", "revision", "licenses", "title"):
+        assert f"org.opencontainers.image.{label}=" in last
+
+
+def test_a_change_of_source_does_not_install_again(dockerfile):
+    _name, text = dockerfile
+    install = text.index("--requirement requirements.txt")
+    assert "COPY segmentor" not in text[:install]
+    assert "COPY pyproject.toml" not in text[text.index("AS dependencies") : install]
+
+
+def test_the_context_is_an_allow_list(repository):
+    lines = (repository / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    allowed = [rule[1:] for rule in rules if rule.startswith("!")]
+    text = "".join(
+        (repository / "images" / f"{name}.Dockerfile").read_text(encoding="utf-8")
+        for name in IMAGES
+    )
+    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M):
+        for path in source.split():
+            assert any(path == a or path.startswith(f"{a}/") for a in allowed), path
+    for secret in (".git/config", ".venv/bin/python", "outputs/run.json", ".env", "tests/x.py"):
+        assert not any(fnmatch.fnmatch(secret, f"{a}*") for a in allowed)
+
+
+def test_requirements_are_the_packages_and_one_extras(repository):
+    result = subprocess.run(
+        [sys.executable, repository / "images/requirements.py", "predictor"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = result.stdout.splitlines()
+    assert "onnxruntime" in lines  # the line that a GPU build replaces
+    assert any(line.startswith("kserve==") for line in lines)
+    assert not any(line.startswith("torch") for line in lines)
