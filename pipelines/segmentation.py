@@ -39,10 +39,12 @@ def segmentation(
     min_iou: float = 0.5,
     max_probability_difference: float = 1e-4,
     max_flipped_fraction: float = 1e-5,
+    max_iou_drop: float = 0.0,
     apply: bool = False,
     cache_salt: str = "",
     data_image: str = DATA,
     trainer_image: str = TRAINER,
+    predictor_image: str = "",
     object_store_secret: str = "segmentor-object-store",
     predictor_service_account: str = "segmentor-predictor",
     train_cpu: str = "2",
@@ -73,10 +75,12 @@ def segmentation(
         min_iou: The gate: least IoU on the test set.
         max_probability_difference: Largest difference of probability of torch and ONNX.
         max_flipped_fraction: Largest share of pixels that may differ between torch and ONNX.
+        max_iou_drop: How much worse than the served version the model may surely be (95 %).
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
         cache_salt: Another value makes every step run again although its inputs are the same.
         data_image: Container image of convert_labels, split and deploy.
         trainer_image: Container image of train, evaluate and export.
+        predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
         object_store_secret: Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT.
         predictor_service_account: Service account whose secret lets the predictor read the model.
         train_cpu: CPUs of training, as Kubernetes writes them ('2', '500m').
@@ -151,6 +155,7 @@ def segmentation(
             model=exported.outputs["model"],
             evaluation=evaluated.outputs["evaluation"],
             parity=exported.outputs["parity"],
+            test=divided.outputs["test"],
             name=model_name,
             destination=destination,
             version=version,
@@ -159,6 +164,8 @@ def segmentation(
             min_iou=min_iou,
             max_probability_difference=max_probability_difference,
             max_flipped_fraction=max_flipped_fraction,
+            max_iou_drop=max_iou_drop,
+            predictor_image=predictor_image,
             apply=apply,
         )
         set_basics(deployed, data_image, hours=6).set_caching_options(False)

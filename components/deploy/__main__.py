@@ -119,11 +119,13 @@ def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
     plan = Plan(
         Target(arguments.name, arguments.namespace, arguments.service_account),
         Thresholds(
-            arguments.min_iou, arguments.max_probability_difference, arguments.max_flipped_fraction
+            arguments.min_iou,
+            arguments.max_probability_difference,
+            arguments.max_flipped_fraction,
+            arguments.max_iou_drop,
         ),
         arguments.destination,
         arguments.version,
-        arguments.max_iou_drop,
         rollout if arguments.apply else None,
     )
     return deploy(

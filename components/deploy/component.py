@@ -10,6 +10,7 @@ def deploy(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     parity: dsl.Input[dsl.Metrics],
+    test: dsl.Input[dsl.Dataset],
     deployment: dsl.Output[dsl.Artifact],
     name: str,
     destination: str,
@@ -19,6 +20,8 @@ def deploy(
     min_iou: float,
     max_probability_difference: float,
     max_flipped_fraction: float,
+    max_iou_drop: float,
+    predictor_image: str,
     apply: bool,
 ):
     """Passes the gate, publishes the model under an immutable version, and makes KServe serve it.
@@ -27,6 +30,7 @@ def deploy(
         model: The folder with model.onnx.
         evaluation: What evaluate measured.
         parity: What export measured.
+        test: The test set, of which the golden request sends images to the served model.
         deployment: inference_service.yaml and deployment.json.
         name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
@@ -36,6 +40,8 @@ def deploy(
         min_iou: The gate: least IoU on the test set.
         max_probability_difference: The gate: largest difference of probability of torch and ONNX.
         max_flipped_fraction: The gate: largest share of pixels that differ between torch and ONNX.
+        max_iou_drop: The gate: how much worse than the served version the model may surely be.
+        predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
     """
     return dsl.ContainerSpec(
@@ -50,6 +56,8 @@ def deploy(
             evaluation.path,
             "--parity",
             parity.path,
+            "--test",
+            test.path,
             "--name",
             name,
             "--destination",
@@ -66,6 +74,10 @@ def deploy(
             max_probability_difference,
             "--max-flipped-fraction",
             max_flipped_fraction,
+            "--max-iou-drop",
+            max_iou_drop,
+            "--predictor-image",
+            predictor_image,
             "--apply",
             apply,
             "--deployment",

@@ -27,7 +27,6 @@ class Plan:
     thresholds: Thresholds
     destination: str
     version: str
-    max_iou_drop: float
     rollout: Rollout | None
 
 
@@ -51,7 +50,7 @@ def deploy(
         cluster = Cluster()
         previous = served_now(cluster, plan.target)
         if uri := storage_uri_of(previous):
-            checks.append(check_champion(store, uri, candidate, plan.max_iou_drop))
+            checks.append(check_champion(store, uri, candidate, plan.thresholds.max_iou_drop))
     require_passed(checks)
     publication = publish(
         store, plan.destination, plan.target.name, plan.version, candidate, checks

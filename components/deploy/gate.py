@@ -15,11 +15,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the measured figures must reach: IoU at least, differences at most."""
+    """What the measured figures must reach: IoU at least, differences at most.
+
+    `max_iou_drop`: how much worse than the served version the model may surely be.
+    """
 
     min_iou: float
     max_probability_difference: float
     max_flipped_fraction: float
+    max_iou_drop: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -126,7 +126,6 @@ def plan(store):
         Thresholds(0.5, 1e-4, 1e-5),
         f"s3://models-{uuid.uuid4().hex[:12]}",
         "",
-        0.0,
         Rollout(PATIENCE, "segmentor-predictor:0.1.0", 1e-5, None),
     )
 
@@ -230,7 +229,7 @@ def test_a_worse_model_does_not_replace_the_champion(api_server, plan, store, tm
     assert _uri(api_server).endswith("/v1/")
     assert not store.exists(ObjectUri.parse(f"{plan.destination}/road/v2/model.onnx"))
     # The operator may accept the drop.
-    accepted = replace(plan, version="v2", max_iou_drop=0.2)
+    accepted = replace(plan, version="v2", thresholds=Thresholds(0.5, 1e-4, 1e-5, 0.2))
     deploy(*_inputs(tmp_path / "v2", worse, gain=0.9), accepted)
     assert _uri(api_server).endswith("/v2/")
 
