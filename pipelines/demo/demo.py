@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.demo.cvat_export import write_cvat_export
@@ -14,9 +14,9 @@ from pipelines.local_run import run_local
 from pipelines.predict_client import MEDIA_TYPES, Predictor
 from pipelines.predictor_process import running_predictor
 from pipelines.run_command import object_store
-from pipelines.run_record import RunRecord
+from pipelines.run_record import RunRecord, StepRecord
 from pipelines.run_summary import published_uri, read_json, summary
-from pipelines.step_display import NAME_WIDTH
+from pipelines.step_display import StepDisplay
 from segmentor.dataset import Dataset
 from segmentor.object_store import ObjectStore, ObjectUri
 
@@ -31,7 +31,7 @@ PARAMETERS = {
     # town_03_000002 is a frame of the drive town_03
     "group_pattern": r"^(.+)_\d+$",
     "model_name": MODEL,
-    "train_overrides": "processing=road training=cpu_fast",
+    "train_overrides": "processing=road training=cpu_fast training.epochs=20",
     "min_iou": MIN_IOU,
 }
 
@@ -45,29 +45,33 @@ def run_demo(folder: Path) -> None:
     start = time.monotonic()
     print(f"run folder: {folder}", file=sys.stderr)
     with object_store(folder) as environment:
-        with _step("draw and upload"), tempfile.TemporaryDirectory() as scratch:
-            export = Path(scratch) / "road-scenes.zip"
-            write_cvat_export(draw_scenes(), export)
-            store = ObjectStore.from_environment(environment)
-            store.ensure_bucket(EXPORT.bucket)
-            store.upload_file(export, EXPORT, "application/zip")
+        with _step("draw and upload", folder / "store" / "store.log"):
+            _upload_scenes(ObjectStore.from_environment(environment))
         record = run_local("host", PARAMETERS, folder, environment=environment)
-        deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
-        with contextlib.ExitStack() as stack:
-            with _step("serve"):
-                url = stack.enter_context(
-                    running_predictor(
-                        MODEL,
-                        published_uri(deployment),
-                        environment,
-                        record.folder / "logs" / "predictor.log",
-                    )
-                )
-            with _step("predict"):
-                overlay, latency = _predict_held_out(record, url)
+        overlay, latency = _serve_and_predict(record, environment)
     print(summary(record))
     print(f"prediction {overlay}, {1000 * latency:.0f} ms (median of {REQUESTS} requests)")
     print(f"finished   in {time.monotonic() - start:.0f} s")
+
+
+def _upload_scenes(store: ObjectStore) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        export = Path(scratch) / "road-scenes.zip"
+        write_cvat_export(draw_scenes(), export)
+        store.ensure_bucket(EXPORT.bucket)
+        store.upload_file(export, EXPORT, "application/zip")
+
+
+def _serve_and_predict(record: RunRecord, environment: Mapping[str, str]) -> tuple[Path, float]:
+    """Serves what was published and asks it; returns as `_predict_held_out` does."""
+    deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
+    log = record.folder / "logs" / "predictor.log"
+    with contextlib.ExitStack() as stack:
+        with _step("serve", log):
+            predictor = running_predictor(MODEL, published_uri(deployment), environment, log)
+            url = stack.enter_context(predictor)
+        with _step("predict", log):
+            return _predict_held_out(record, url)
 
 
 def _predict_held_out(record: RunRecord, url: str) -> tuple[Path, float]:
@@ -91,8 +95,14 @@ def _predict_held_out(record: RunRecord, url: str) -> tuple[Path, float]:
 
 
 @contextlib.contextmanager
-def _step(name: str) -> Iterator[None]:
-    """Writes a line like those of the pipeline's own steps."""
+def _step(name: str, log: Path) -> Iterator[None]:
+    """Shows the work as the pipeline's own steps are shown."""
+    display = StepDisplay(sys.stderr)
     start = time.monotonic()
-    yield
-    print(f"{name:<{NAME_WIDTH}} done    {time.monotonic() - start:8.1f} s", file=sys.stderr)
+    display.started(name, log)
+    try:
+        yield
+        seconds = time.monotonic() - start
+        display.finished(StepRecord(name, "done", seconds, 0, "", str(log)), [])
+    finally:
+        display.close()
