@@ -17,8 +17,14 @@ INITIALIZER = "storage-initializer"
 LOG_LINES = 20
 EVENTS = 5
 CAUSE_LENGTH = 400
-# What KServe's model status says when waiting longer is of no use.
-_HOPELESS = ("InvalidSpec", "BlockedByFailedLoad")
+# Reasons for which a container waits, and will go on waiting.
+_HOPELESS = (
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+)
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,13 @@ def wait_until_served(
             logger.info("waiting name=%s for=%r", target.name, waiting_for)
             reported = waiting_for
         now = time.monotonic()
-        hopeless = status.get("modelStatus", {}).get("transitionStatus") in _HOPELESS
-        failing_since = (failing_since or now) if hopeless else None
+        pods = _pods(cluster, target, model_digest)
+        failing_since = (failing_since or now) if _is_hopeless(pods, status) else None
         if failing_since is not None and now - failing_since >= patience.failure:
-            raise _failure(cluster, target, service, "it failed")
+            raise _failure(cluster, target, pods, status, "it failed")
         if now >= deadline:
             reason = f"not ready after {patience.deadline:g} s, waiting for {waiting_for}"
-            raise _failure(cluster, target, service, reason)
+            raise _failure(cluster, target, pods, status, reason)
         time.sleep(patience.poll)
 
 
@@ -73,7 +79,7 @@ def _waiting_for(
     )
     if deployment is None:
         return "a Deployment"
-    if digest_argument(model_digest) not in _arguments(deployment):
+    if digest_argument(model_digest) not in _arguments(deployment["spec"]["template"]):
         return "a Deployment of this version"
     rollout = deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
@@ -92,9 +98,28 @@ def _waiting_for(
     return "" if _url(status) else "an address"
 
 
-def _arguments(deployment: dict[str, Any]) -> list[str]:
-    containers = deployment["spec"]["template"]["spec"]["containers"]
+def _arguments(pod: dict[str, Any]) -> list[str]:
+    containers = pod.get("spec", {}).get("containers", [])
     return [argument for container in containers for argument in container.get("args", [])]
+
+
+def _pods(cluster: Cluster, target: Target, model_digest: str) -> list[dict[str, Any]]:
+    """Lists the pods of this version: those of an earlier one may fail for reasons of their own."""
+    pods = cluster.items(
+        f"/api/v1/namespaces/{target.namespace}/pods",
+        labelSelector=f"serving.kserve.io/inferenceservice={target.name}",
+    )
+    return [pod for pod in pods if digest_argument(model_digest) in _arguments(pod)]
+
+
+def _is_hopeless(pods: list[dict[str, Any]], status: dict[str, Any]) -> bool:
+    reasons = {
+        container.get("state", {}).get("waiting", {}).get("reason")
+        for pod in pods
+        for container in _containers(pod)
+    }
+    invalid = status.get("modelStatus", {}).get("transitionStatus") == "InvalidSpec"
+    return invalid or bool(reasons & set(_HOPELESS))
 
 
 def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -109,32 +134,35 @@ def _url(status: dict[str, Any]) -> str:
     return str(status.get("address", {}).get("url") or status.get("url") or "")
 
 
-def _failure(cluster: Cluster, target: Target, service: dict[str, Any], reason: str) -> DeployError:
-    findings = list(diagnose(cluster, target, service))
+def _failure(
+    cluster: Cluster,
+    target: Target,
+    pods: list[dict[str, Any]],
+    status: dict[str, Any],
+    reason: str,
+) -> DeployError:
+    findings = list(diagnose(cluster, target, pods, status))
     for finding in findings:
         logger.error("diagnosis name=%s %s", target.name, finding)
     cause = findings[0][:CAUSE_LENGTH] if findings else "nothing was reported"
     return DeployError(f"InferenceService {target.namespace}/{target.name}", f"{reason}: {cause}")
 
 
-def diagnose(cluster: Cluster, target: Target, service: dict[str, Any]) -> Iterator[str]:
+def diagnose(
+    cluster: Cluster, target: Target, pods: list[dict[str, Any]], status: dict[str, Any]
+) -> Iterator[str]:
     """Yields what is known of a failure, the likeliest cause first."""
-    namespace = target.namespace
-    pods = cluster.items(
-        f"/api/v1/namespaces/{namespace}/pods",
-        labelSelector=f"serving.kserve.io/inferenceservice={target.name}",
-    )
     for pod in pods:
         name = pod["metadata"]["name"]
         for container, reason in _troubles(pod):
-            lines = cluster.log(namespace, name, container, LOG_LINES).strip().splitlines()
+            lines = cluster.log(target.namespace, name, container, LOG_LINES).strip().splitlines()
             last = f"; its log ends: {lines[-1]}" if lines else ""
             yield f"pod {name}, container {container}: {reason}{last}"
             yield from (f"log {name}/{container}: {line}" for line in lines)
-    failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {})
+    failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
     if failure:
         yield f"{failure.get('reason', 'failure')}: {failure.get('message', '')}"
-    for condition in service.get("status", {}).get("conditions", []):
+    for condition in status.get("conditions", []):
         if condition.get("status") != "True":
             said = condition.get("message") or condition.get("reason") or "no reason given"
             yield f"condition {condition['type']}={condition['status']}: {said}"
@@ -142,13 +170,13 @@ def diagnose(cluster: Cluster, target: Target, service: dict[str, Any]) -> Itera
         yield f"event {event.get('reason', '')}: {event.get('message', '')}"
 
 
-def _troubles(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     status = pod.get("status", {})
-    containers = [
-        *status.get("initContainerStatuses", []),
-        *status.get("containerStatuses", []),
-    ]
-    for container in containers:
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _troubles(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for container in _containers(pod):
         if container.get("ready"):
             continue
         waiting = container.get("state", {}).get("waiting", {})
@@ -159,7 +187,7 @@ def _troubles(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield container["name"], f"exit code {ended['exitCode']} ({ended.get('reason', '')})"
         elif waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
             yield container["name"], f"{waiting['reason']} ({waiting.get('message', '')})"
-    for condition in status.get("conditions", []):
+    for condition in pod.get("status", {}).get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             yield CONTAINER, f"not scheduled ({condition.get('message', '')})"
 

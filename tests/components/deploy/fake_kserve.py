@@ -36,7 +36,7 @@ class Pod:
     log: Path
     process: subprocess.Popen | None = None
     initializer_error: str = ""
-    deployment: dict[str, Any] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
 
     def is_ready(self, model: str) -> bool:
         with contextlib.suppress(OSError):
@@ -120,6 +120,7 @@ class FakeKServe(threading.Thread):
             service["metadata"]["generation"],
             port,
             self.folder / f"pod-{self.pod_count}.log",
+            arguments=arguments,
         )
         deployment = {
             "apiVersion": "apps/v1",
@@ -238,6 +239,7 @@ def _pod_object(pod: Pod, name: str, failed: bool) -> dict[str, Any]:
     init = {"name": "storage-initializer", "ready": not pod.initializer_error, "state": {}}
     main: dict[str, Any] = {"name": "kserve-container", "ready": not failed, "state": {}}
     if pod.initializer_error:
+        init["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
         init["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
         main["state"] = {"waiting": {"reason": "PodInitializing"}}
     elif failed:
@@ -248,5 +250,6 @@ def _pod_object(pod: Pod, name: str, failed: bool) -> dict[str, Any]:
             "name": pod.name,
             "labels": {"serving.kserve.io/inferenceservice": name},
         },
+        "spec": {"containers": [{"name": "kserve-container", "args": pod.arguments}]},
         "status": {"initContainerStatuses": [init], "containerStatuses": [main]},
     }

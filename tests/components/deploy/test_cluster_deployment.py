@@ -15,10 +15,11 @@ import requests
 import yaml
 
 from components.deploy.__main__ import main
+from components.deploy.cluster import Cluster
 from components.deploy.deployment import Plan, deploy
 from components.deploy.gate import Thresholds
-from components.deploy.inference_service import Target
-from components.deploy.rollout import Patience
+from components.deploy.inference_service import Target, render_inference_service
+from components.deploy.rollout import Patience, wait_until_served
 from components.deploy.serving_cluster import Rollout, live_values
 from segmentor.errors import DeployError
 from segmentor.object_store import ObjectUri
@@ -207,6 +208,15 @@ def test_from_first_deployment_to_rollback(api_server, plan, store, tmp_path, ca
     live = api_server.service()
     assert live["spec"]["predictor"]["model"]["storageUri"] == second
     assert live["spec"]["predictor"]["minReplicas"] == 3
+
+    # A model that is gone when the pod fetches it: the init container's log says so.
+    store.client.remove_object(plan.destination[5:], "road/v1/model.onnx")
+    for name in ("evaluation.json", "model.json", "per_image.csv"):
+        store.client.remove_object(plan.destination[5:], f"road/v1/{name}")
+    gone = render_inference_service(plan.target, first, "v1", "sha256:gone", {}, "")
+    assert api_server.apply(gone, "segmentor-deploy", force=True).status_code == 200
+    with pytest.raises(DeployError, match="container storage-initializer: exit code 1 .*No model"):
+        wait_until_served(Cluster(), plan.target, "sha256:gone", PATIENCE)
 
     # The Role grants what all of this needed, and nothing more.
     (role, _binding) = yaml.safe_load_all(Path("manifests/base/deployer_rbac.yaml").read_text())
