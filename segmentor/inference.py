@@ -4,7 +4,7 @@
 (segmentor.onnx_model) have this signature, and everything else is shared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_with_size
 from segmentor.tiling import is_tiled, probability_blocks
+
+# Larger masks are taken band by band.
+_BAND_PIXELS = 1 << 22
 
 # RGB uint8 (N, H, W, 3) of any size -> probability float32 (N, C, h, w) at network resolution.
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -52,9 +55,9 @@ def mask_at(
 ) -> NDArray[np.uint8]:
     """Takes the mask of one image at its source size.
 
-    Binary: class 1 where probability > threshold. Multiclass: the class of highest probability,
-    kept as a running maximum, so that memory does not grow with the number of classes; of equal
-    ones the lower index wins, as argmax has it.
+    Binary: class 1 where probability > threshold. Multiclass: the class of highest probability; of
+    equal ones the lower index wins, as argmax has it. Large masks are taken in bands, so that
+    memory does not grow with the number of classes.
 
     Args:
         probability: float32 (C, h, w).
@@ -64,16 +67,47 @@ def mask_at(
     Returns:
         uint8 (H, W), class indices.
     """
-    first = probability_at(probability[:1], size)[0]
+    if size[0] * size[1] <= _BAND_PIXELS or probability.shape[1:] == size:
+        return _take_mask(probability_at(probability, size), contract)
+    mask = np.empty(size, np.uint8)
+    for top, band in _bands_at(probability, size):
+        mask[top : top + band.shape[1]] = _take_mask(band, contract)
+    return mask
+
+
+def _take_mask(probability: NDArray[np.float32], contract: ModelContract) -> NDArray[np.uint8]:
+    """Probability (C, H, W) -> mask (H, W)."""
     if contract.is_binary:
-        return np.asarray(first > contract.threshold, np.uint8)
-    mask = np.zeros(size, np.uint8)
-    best = first.copy()
+        return np.asarray(probability[0] > contract.threshold).view(np.uint8)
+    best = probability[0].copy()
+    mask = np.zeros(best.shape, np.uint8)
     for index in range(1, len(probability)):
-        plane = probability_at(probability[index : index + 1], size)[0]
+        plane = probability[index]
         mask[plane > best] = index
         np.maximum(best, plane, out=best)
     return mask
+
+
+def _bands_at(
+    probability: NDArray[np.float32], size: tuple[int, int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Does what `probability_at` does, band by band: yields (top, float32 (C, bh, W)).
+
+    A photograph of 100 megapixels would take 0.4 GB a class otherwise.
+    """
+    height, width = size
+    source = probability.shape[1]
+    rows = max(1, _BAND_PIXELS // 4 // width)
+    # The centre of target row i lies at (i + 0.5) * source / height - 0.5 in the source.
+    position = ((np.arange(height) + 0.5) * (source / height) - 0.5).clip(0, source - 1)
+    upper = position.astype(np.int64)
+    weight = (position - upper).astype(np.float32)[None, :, None]
+    lower = np.minimum(upper + 1, source - 1)
+    for top in range(0, height, rows):
+        band = slice(top, min(top + rows, height))
+        above, below = probability[:, upper[band]], probability[:, lower[band]]  # (C, bh, w)
+        mixed = above + (below - above) * weight[:, band]
+        yield top, probability_at(mixed, (mixed.shape[1], width))
 
 
 def mask_of(

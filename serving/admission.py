@@ -15,6 +15,10 @@ from serving.refusals import Busy, NotReady, TimedOut
 
 T = TypeVar("T")
 
+# A photograph of 100 megapixels takes minutes in tiles; a request of usual size never may.
+LARGE_MEGAPIXELS = 4
+SECONDS_A_MEGAPIXEL = 2
+
 
 class Admission:
     """A place in the queue, then a worker thread. One instance a process, used on its event loop.
@@ -47,14 +51,19 @@ class Admission:
         finally:
             self._taken -= 1
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], megapixels: float = 0) -> T:
         """Runs `work` in a worker thread; to be called within `place`.
+
+        Args:
+            work: What to do.
+            megapixels: Of the image, when it is known to be large: it is allowed more time.
 
         Raises:
             TimedOut: no result within the time limit.
             NotReady: the server is stopping.
         """
-        deadline = time.monotonic() + self.time_limit_s
+        limit_s = self.time_limit_s + SECONDS_A_MEGAPIXEL * max(0, megapixels - LARGE_MEGAPIXELS)
+        deadline = time.monotonic() + limit_s
         try:
             future = asyncio.get_running_loop().run_in_executor(
                 self._pool, lambda: _timed(work, deadline)
@@ -63,12 +72,12 @@ class Admission:
             raise NotReady("the server is stopping") from error
         QUEUED.inc()
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self.time_limit_s)
+            return await asyncio.wait_for(asyncio.shield(future), limit_s)
         except TimeoutError as error:
             self._abandoned += 1
             future.add_done_callback(self._forget)
             REFUSED.labels("time limit").inc()
-            raise TimedOut(f"no result within {self.time_limit_s:g} s; try again") from error
+            raise TimedOut(f"no result within {limit_s:g} s; try again") from error
 
     def close(self) -> None:
         """Takes no more work, and forgets what has not begun."""

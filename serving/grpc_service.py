@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from segmentor.errors import ConfigError
 from serving import logs
 from serving.metrics import REQUEST_SECONDS, REQUESTS
-from serving.model import FixedRepository, HonestDataPlane
-from serving.prediction import PredictionRequest, predict
+from serving.model import FixedRepository, HonestDataPlane, Job
+from serving.prediction import PredictionRequest, guess_megapixels, predict
 from serving.refusals import BadInput, NotFound, Refusal
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
@@ -45,9 +45,8 @@ class SegmentationServicer(InferenceServicer):
         if request.model_version not in ("", model.served.version):
             raise NotFound(f"no version '{request.model_version[:80]}', but {model.served.version}")
         async with model.admission.place():
-            return await self.dataplane.do(
-                request.model_name, lambda served: _infer(served, request, self.limits)
-            )
+            job = Job(lambda served: _infer(served, request, self.limits), _megapixels(request))
+            return await self.dataplane.do(request.model_name, job)
 
 
 class GrpcDoor(AsyncServerInterceptor):
@@ -126,6 +125,10 @@ def _infer(served: ServedModel, request: Any, limits: Limits) -> Any:
         else:
             _fill_contents(output, datatype, array)
     return reply
+
+
+def _megapixels(request: Any) -> float:
+    return max((guess_megapixels(raw) for raw in request.raw_input_contents), default=0)
 
 
 def _read_tensors(request: Any) -> list[Tensor]:

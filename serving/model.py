@@ -1,7 +1,8 @@
 """The KServe model: what KServe's registry, readiness and data plane know of the served model."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from kserve import Model
 from kserve.errors import ModelNotFound
@@ -16,8 +17,13 @@ from serving.tensors import MASK_NAME
 
 T = TypeVar("T")
 
-# What a way in asks for: everything from reading its body to encoding its reply, given the model.
-Job = Callable[[ServedModel], T]
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """What a way in asks for: from reading its body to encoding its reply, given the model."""
+
+    work: Callable[[ServedModel], T]
+    megapixels: float = 0
 
 
 class SegmentationModel(Model):
@@ -44,7 +50,7 @@ class SegmentationModel(Model):
         self, payload: Job[Any], headers: Any = None, response_headers: Any = None
     ) -> Any:
         """Does the job in a worker thread."""
-        return await self.admission.run(lambda: payload(self.served))
+        return await self.admission.run(lambda: payload.work(self.served), payload.megapixels)
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Returns the V2 metadata of the input; FP32 NCHW and BYTES are taken too."""

@@ -1,6 +1,8 @@
 """The one pipeline behind every way in: image to mask, with what the wanted reply needs."""
 
+import contextlib
 import dataclasses
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
-from segmentor.image_io import MAX_PIXELS, decode_image
+from segmentor.errors import ImageError
+from segmentor.image_io import MAX_PIXELS, decode_image, read_header
 from segmentor.inference import decode_for, mask_at, mask_of, probability_at
 from segmentor.tiling import is_tiled, tiled
 from serving.metrics import observe_image, stage
@@ -23,6 +26,11 @@ Picture = bytes | memoryview | NDArray[np.uint8]
 MAX_IMAGES = 16
 # 256 MiB of float32: a small pod holds it twice, as array and as reply.
 MAX_PROBABILITIES = 1 << 26
+MAX_CANVAS_PIXELS = 50_000_000
+_SURELY_SMALL_BYTES = 1 << 20
+# One large image at a time: two would take twice the memory, and be no faster.
+_LARGE_PIXELS = 16_000_000
+_large = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,17 @@ def predict(
     ]
 
 
+def guess_megapixels(body: bytes) -> float:
+    """Guesses the size of the image in a request's body, for its time limit alone."""
+    if len(body) < _SURELY_SMALL_BYTES:
+        return 0
+    try:
+        height, width = read_header(body).size
+    except ImageError:
+        return len(body) / 3e6  # raw pixels
+    return height * width / 1e6
+
+
 def _predict_one(
     model: ServedModel,
     contract: ModelContract,
@@ -72,46 +91,66 @@ def _predict_one(
     picture: Picture,
     max_pixels: int,
 ) -> Prediction:
-    with stage("decode"), image_refusals():
-        pixels, size = _pixels(contract, picture, max_pixels)
-    if request.wants_probability:
-        _check_probabilities(contract, size)
-    if is_tiled(contract.input, size) and not request.wants_probability:
-        with stage("infer"):
-            mask, full = mask_of(model.forward, contract, pixels, size), None
-    else:
-        with stage("infer"):
-            forward = tiled(model.forward, contract.input)
-            probability = forward(pixels[None])[0]  # (C, h, w)
-        with stage("mask"):
-            mask = mask_at(probability, contract, size)
-            full = probability_at(probability, size) if request.wants_probability else None
-    observe_image(pixels, mask, contract.label_map.names)
-    canvas = None
-    if request.wants_canvas:
+    with image_refusals():
+        size = _size_of(picture, max_pixels)
+    _check_size(contract, request, size)
+    with _large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext():
+        with stage("decode"), image_refusals():
+            pixels = _pixels(contract, picture, max_pixels)
+        mask, probability = _run(model, contract, pixels, size, request.wants_probability)
+        observe_image(pixels, mask, contract.label_map.names)
+        if not request.wants_canvas:
+            return Prediction(mask, probability)
         with stage("decode"), image_refusals():
             canvas = pixels if pixels.shape[:2] == size else _full_canvas(picture, max_pixels)
-    return Prediction(mask, full, canvas)
+        return Prediction(mask, probability, canvas)
 
 
-def _pixels(
-    contract: ModelContract, picture: Picture, max_pixels: int
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _run(
+    model: ServedModel,
+    contract: ModelContract,
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    wants_probability: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    if is_tiled(contract.input, size) and not wants_probability:
+        with stage("infer"):
+            return mask_of(model.forward, contract, pixels, size), None
+    with stage("infer"):
+        probability = tiled(model.forward, contract.input)(pixels[None])[0]  # (C, h, w)
+    with stage("mask"):
+        mask = mask_at(probability, contract, size)
+        return mask, probability_at(probability, size) if wants_probability else None
+
+
+def _size_of(picture: Picture, max_pixels: int) -> tuple[int, int]:
     if isinstance(picture, np.ndarray):
-        return picture, (picture.shape[0], picture.shape[1])
-    return decode_for(contract, bytes(picture), "image", max_pixels)
+        return picture.shape[0], picture.shape[1]
+    return read_header(bytes(picture), "image", max_pixels).size
+
+
+def _check_size(contract: ModelContract, request: PredictionRequest, size: tuple[int, int]) -> None:
+    """Refuses what would take more memory than a pod has, before anything is decoded."""
+    values = contract.channels * size[0] * size[1]
+    if request.wants_probability and values > MAX_PROBABILITIES:
+        raise TooLarge(f"{values:,} probabilities, at most {MAX_PROBABILITIES:,}; ask for the mask")
+    if request.wants_canvas and size[0] * size[1] > MAX_CANVAS_PIXELS:
+        raise TooLarge(
+            f"an overlay of {size[0] * size[1]:,} pixels, at most {MAX_CANVAS_PIXELS:,}; "
+            "ask for the mask"
+        )
+
+
+def _pixels(contract: ModelContract, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
+    if isinstance(picture, np.ndarray):
+        return picture
+    return decode_for(contract, bytes(picture), "image", max_pixels)[0]
 
 
 def _full_canvas(picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return picture
     return decode_image(bytes(picture), "image", max_pixels)
-
-
-def _check_probabilities(contract: ModelContract, size: tuple[int, int]) -> None:
-    values = contract.channels * size[0] * size[1]
-    if values > MAX_PROBABILITIES:
-        raise TooLarge(f"{values:,} probabilities, at most {MAX_PROBABILITIES:,}; ask for the mask")
 
 
 def _with_threshold(contract: ModelContract, threshold: float | None) -> ModelContract:

@@ -10,7 +10,13 @@ from fastapi import APIRouter, Query, Request, Response
 from serving.instances import read_instances
 from serving.model import HonestDataPlane, Job
 from serving.open_inference import read_request, write_reply
-from serving.prediction import Output, Picture, PredictionRequest, predict
+from serving.prediction import (
+    Output,
+    Picture,
+    PredictionRequest,
+    guess_megapixels,
+    predict,
+)
 from serving.refusals import Busy, NotFound
 from serving.replies import (
     MEDIA_TYPES,
@@ -48,14 +54,14 @@ class PredictRoutes:
     ) -> Response:
         """Predicts the image in the body, or the `instances` of a JSON body."""
 
-        def job_for(body: bytes) -> Job[Response]:
+        def work(model: ServedModel, body: bytes) -> Response:
             if _is_json(request, body):
                 form = choose_output(output, None, "json")
-                return lambda model: self._instances(model, body, form, threshold)
+                return self._instances(model, body, form, threshold)
             form = choose_output(output, request.headers.get("accept"), "mask")
-            return lambda model: self._picture(model, body, form, threshold)
+            return self._picture(model, body, form, threshold)
 
-        return await self._answer(request, model_name, read_body, job_for)
+        return await self._answer(request, model_name, read_body, work)
 
     async def predict_upload(
         self, request: Request, output: Asked = None, threshold: Threshold = None
@@ -67,7 +73,7 @@ class PredictRoutes:
             request,
             name,
             read_upload,
-            lambda body: lambda model: self._picture(model, body, form, threshold),
+            lambda model, body: self._picture(model, body, form, threshold),
         )
 
     async def infer_v2(
@@ -81,7 +87,7 @@ class PredictRoutes:
             request,
             model_name,
             read_body,
-            lambda body: lambda model: self._tensors(model, body, request),
+            lambda model, body: self._tensors(model, body, request),
         )
 
     async def _answer(
@@ -89,14 +95,15 @@ class PredictRoutes:
         request: Request,
         model_name: str,
         read: Callable[[Request, int, float], Coroutine[Any, Any, bytes]],
-        job_for: Callable[[bytes], Job[Response]],
+        work: Callable[[ServedModel, bytes], Response],
     ) -> Response:
         limits = self.limits
         model = await self.dataplane.get_model(model_name)
         try:
             async with model.admission.place():
                 body = await read(request, limits.max_body_bytes, limits.time_limit_s)
-                return await self.dataplane.do(model_name, job_for(body))
+                job = Job(lambda served: work(served, body), guess_megapixels(body))
+                return await self.dataplane.do(model_name, job)
         except Busy:
             await discard_body(request, limits.max_body_bytes, limits.time_limit_s)
             raise
