@@ -1,0 +1,156 @@
+"""docs/cluster.md: each command has the right syntax and flags, and what it names is there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.compilation import SEGMENTATION_YAML
+from tests.manifests.schemas import problems
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs/cluster.md"
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+# What the reader's shell has after section 1.
+VARIABLES = dict(re.findall(r"^export (\w+)=(\S+)$", BLOCKS[0], re.M))
+PROGRAMS = {"kubectl", "docker", "segmentor", "curl", "aws", "jq", "images/build.sh"}
+KEYWORDS = {"for", "do", "done", "export"}
+
+
+def _commands() -> list[list[str]]:
+    """Every simple command of the page, with its variables put in."""
+    found = []
+    for block in BLOCKS[1:]:
+        text = re.sub(r"\\\n\s*", " ", block)
+        for line in re.split(r"[\n|;]|&$", text, flags=re.M):
+            for name, value in {**VARIABLES, "namespace": "segmentor"}.items():
+                line = line.replace(f"${name}", value)
+            words = shlex.split(line)
+            while words and (words[0] in KEYWORDS or re.fullmatch(r"[A-Z]+=.*", words[0])):
+                words = [] if words[0] in ("for", "done") else words[1:]
+            if words:
+                found.append(words)
+    return found
+
+
+COMMANDS = _commands()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_shell_takes_the_block(block):
+    result = subprocess.run(
+        ["bash", "-n"], input=block, text=True, capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_page_uses_known_programs_and_defined_variables():
+    assert len(COMMANDS) > 20
+    assert {words[0] for words in COMMANDS} == PROGRAMS
+    assert not [word for words in COMMANDS for word in words if "$" in word and "'" not in word]
+
+
+def _flags(words: list[str]) -> set[str]:
+    return {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+
+
+def test_kubectl_knows_every_flag(kubectl):
+    helped: dict[str, str] = {}
+    for words in COMMANDS:
+        if words[0] != "kubectl":
+            continue
+        verb = words[1:4] if words[1:3] == ["create", "secret"] else words[1:2]
+        if words[1:3] == ["create", "namespace"]:
+            verb = words[1:3]
+        key = " ".join(verb)
+        if key not in helped:
+            helped[key] = "".join(
+                subprocess.run(
+                    [kubectl, *arguments], capture_output=True, text=True, check=True
+                ).stdout
+                for arguments in ([*verb, "--help"], ["options"])
+            )
+        for flag in _flags(words[len(verb) + 1 :]):
+            # Listed as `--selector=''` or `-k, --kustomize=''`.
+            assert re.search(rf"^\s+(-\w, )?{flag}[=,]", helped[key], re.M), (key, flag)
+
+
+def test_every_overlay_that_is_applied_renders(rendered):
+    overlays = [
+        words[words.index("-k") + 1]
+        for words in COMMANDS
+        if words[0] == "kubectl" and "-k" in words
+    ]
+    assert overlays == ["manifests/overlays/local", "manifests/overlays/production"]
+    for overlay in overlays:
+        assert rendered(Path(overlay).name)
+
+
+def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
+    (create,) = [words for words in COMMANDS if words[1:3] == ["create", "secret"]]
+    (tmp_path / "object-store.env").write_text(
+        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nS3_ENDPOINT=https://s3.example\n"
+    )
+    result = subprocess.run(
+        [kubectl, *create[1:], "--dry-run=client", "--output=yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "KUBECONFIG": str(tmp_path / "none")},
+    )
+    secret = yaml.safe_load(result.stdout)
+    secret["metadata"].pop("creationTimestamp", None)
+    assert problems(secret) == []
+    assert set(secret["data"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT"}
+    (annotate,) = [words for words in COMMANDS if words[1:2] == ["annotate"]]
+    annotations = [word for word in annotate if word.startswith("serving.kserve.io/")]
+    assert annotations[0] == "serving.kserve.io/s3-endpoint=s3.example:443"
+
+
+def test_segmentor_knows_every_flag():
+    for words in COMMANDS:
+        if words[0] != "segmentor":
+            continue
+        result = subprocess.run(
+            [Path(sys.executable).with_name("segmentor"), words[1], "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        for flag in _flags(words[2:]):
+            assert re.search(rf"{flag}\b", result.stdout), (words[1], flag)
+
+
+def test_every_pipeline_parameter_exists():
+    (submit,) = [words for words in COMMANDS if words[1:2] == ["submit"]]
+    given = [submit[i + 1].split("=")[0] for i, word in enumerate(submit) if word == "--param"]
+    given += re.findall(r"--param (\w+)=", GUIDE.read_text(encoding="utf-8"))
+    pipeline = next(yaml.safe_load_all(SEGMENTATION_YAML.read_text(encoding="utf-8")))
+    known = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert set(given) <= set(known)
+    assert {"model_name", "apply", "train_accelerators"} <= set(given)
+
+
+def test_images_and_the_version_are_the_projects_own(repository):
+    from components.container_images import VERSION
+
+    assert VARIABLES["VERSION"] == VERSION
+    for words in COMMANDS:
+        if words[0] == "images/build.sh":
+            assert os.access(repository / words[0], os.X_OK)
+            for name in words[1 : words.index("--") if "--" in words else None]:
+                assert (repository / f"images/{name}.Dockerfile").is_file()
+        if words[0] == "docker":
+            assert re.fullmatch(rf".*/segmentor-(data|trainer|predictor):{VERSION}", words[2])
+
+
+def test_every_file_the_page_names_is_there(repository):
+    text = GUIDE.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:manifests|tests|images|docs)/[\w./-]+)`", text):
+        assert (repository / path).exists(), path
