@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from segmentor.contract import ModelContract
@@ -41,7 +41,8 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Writes the checkpoint into an existing folder."""
     state = {k: v.detach().cpu().contiguous() for k, v in checkpoint.network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    # Not save_file: its errors hide what the system said, such as a full disk.
+    (folder / WEIGHTS).write_bytes(save(state))
     write_contract(folder, checkpoint.contract)
     text = yaml.safe_dump(checkpoint.config, sort_keys=False, allow_unicode=True)
     (folder / CONFIG).write_text(text, encoding="utf-8")
