@@ -1,5 +1,6 @@
 """Random, train-time augmentation: the one file that knows Albumentations."""
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ class Augmentation:
             ConfigError: no such transform, or arguments that it does not take.
         """
         steps = [_transform(name, arguments) for name, arguments in transforms.items()]
+        self._crop = crop
         if crop is not None:
             height, width = crop
             steps.insert(
@@ -53,6 +55,14 @@ class Augmentation:
         """Transforms RGB uint8 (h, w, 3) and its mask uint8 (h, w) alike."""
         self._pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         result = self._pipeline(image=image, mask=mask)
+        if result["mask"].shape != (self._crop or mask.shape):
+            height, width = result["mask"].shape
+            raise ConfigError(
+                "processing.augmentation",
+                f"images of {height} x {width} after augmentation",
+                f"the size they had, {mask.shape[0]} x {mask.shape[1]}",
+                "leave out transforms that crop, resize or turn by 90 degrees",
+            )
         return result["image"], result["mask"]
 
 
@@ -71,7 +81,7 @@ def _transform(name: str, arguments: Any) -> Any:
     if not isinstance(arguments, Mapping):
         raise ConfigError(where, f"{arguments!r}", "arguments, such as {p: 0.5}")
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-    if "fill_mask" in kind.__init__.__annotations__:
+    if "fill_mask" in inspect.signature(kind.__init__).parameters:
         # What a rotation uncovers has no ground truth; Albumentations calls it class 0.
         given.setdefault("fill_mask", IGNORE_INDEX)
     try:
