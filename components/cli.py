@@ -73,17 +73,17 @@ def guarded(work: Callable[[], None]) -> int:
     try:
         work()
     except SegmentorError as error:
-        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        _complain(_one_line(str(error)))
         return EXIT_KNOWN_ERROR
     except OSError as error:
         # A full disk, a forbidden folder or a missing file is the user's to mend, not a bug.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
             raise
         where = error.filename or "output"
-        print(f"error: {where}: {error.strerror}", file=sys.stderr)
+        _complain(f"{where}: {error.strerror}")
         return EXIT_KNOWN_ERROR
     except KeyboardInterrupt:
-        print("error: interrupted; nothing half-written was left", file=sys.stderr)
+        _complain("interrupted; nothing half-written was left")
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -135,6 +135,12 @@ def _run(
 
 def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def _complain(message: str) -> None:
+    # A log on a full disk takes no message; the exit code still tells what happened.
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr)
 
 
 def _one_line(message: str) -> str:

@@ -104,8 +104,11 @@ class DatasetWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._lines.close()
-        self._close_shard()
+        try:
+            self._lines.close()
+        finally:
+            # Also on a full disk: an open shard would keep its blocks after it is removed.
+            self._close_shard()
         if kind is None:
             manifest = {
                 "schema_version": SCHEMA_VERSION,
@@ -220,10 +223,10 @@ class DatasetWriter:
         return offset
 
     def _close_shard(self) -> None:
-        if self._shard is not None:
-            self._shard.write(bytes(2 * tarfile.BLOCKSIZE))
-            self._shard.close()
-            self._shard = None
+        shard, self._shard = self._shard, None
+        if shard is not None:
+            with shard:
+                shard.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
 class Dataset:
