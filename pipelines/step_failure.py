@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 TAIL_BYTES = 65536
+DISK_BLOCK = 4096
 _ERROR = re.compile(r"^(?:python -m \S+: )?error: (?P<message>.+)$")
 _PARTIAL = ".*.partial-*"  # the names that components/cli.py gives to outputs it has not finished
 
@@ -24,6 +25,9 @@ def read_failure(exit_code: int, log: Path) -> str:
     if exit_code > 128:
         return _ended_by_signal(exit_code - 128)
     last = lines[-1] if lines else "it wrote nothing"
+    if shutil.disk_usage(log.parent).free < DISK_BLOCK:
+        # Nor could the command say so: its log is on the same disk.
+        return f"No space left on device ({log.parent})"
     return f"exit code {exit_code}: {last}"
 
 
