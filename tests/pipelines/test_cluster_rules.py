@@ -1,0 +1,129 @@
+"""The compiled pipelines by the cluster's rules, and then run by them."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import yaml
+from builders import scenes
+from cluster_rules import problems
+from google.protobuf import json_format
+from launcher_emulator import Cluster, read_executor_output, rendered
+
+from pipelines.compilation import SEGMENTATION_YAML
+from segmentor.image_io import encode_png
+from segmentor.object_store import ObjectUri
+
+FILES = [SEGMENTATION_YAML]
+
+
+def documents(path):
+    specification, platform = yaml.safe_load_all(path.read_text())
+    return specification, platform
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_cluster_takes_the_compiled_pipeline(path):
+    assert problems(*documents(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("{{$.inputs.artifacts['train'].metadata['digest']}}", "which no cluster resolves"),
+        ("{{$.outputs.output_file}}", "which no cluster resolves"),
+        ("{{$.pipeline_root}}", "which no cluster resolves"),
+        ('{"Concat": ["a", "b"]}', "which no cluster resolves"),
+        ('{"IfPresent": {"InputName": "x", "Then": "y"}}', "which no cluster resolves"),
+        ("{{$.inputs.parameters['epochs']}}", "names no declared parameter"),
+    ],
+)
+def test_the_rules_find_a_placeholder_that_only_a_laptop_resolves(argument, told):
+    specification, platform = copy.deepcopy(documents(SEGMENTATION_YAML))
+    container = specification["deploymentSpec"]["executors"]["exec-train"]["container"]
+    container["args"].append(argument)
+    assert [problem for problem in problems(specification, platform) if told in problem]
+
+
+def test_the_rules_find_a_parameter_that_does_not_reach_its_task():
+    specification, platform = copy.deepcopy(documents(SEGMENTATION_YAML))
+    group = specification["components"]["comp-exit-handler-1"]
+    for name in ("train_cpu", "object_store_secret"):
+        del group["inputDefinitions"]["parameters"][f"pipelinechannel--{name}"]
+    del group["dag"]["tasks"]["train"]["inputs"]["parameters"]["overrides"]
+    found = "\n".join(problems(specification, platform))
+    assert "train: parameter overrides is not passed" in found
+    assert "comes from pipelinechannel--train_cpu, which its group does not have" in found
+    assert "platform setting pipelinechannel--object_store_secret does not reach" in found
+
+
+def test_the_rules_find_a_resource_that_is_no_string_and_a_placeholder_as_executable():
+    specification, platform = copy.deepcopy(documents(SEGMENTATION_YAML))
+    group = specification["components"]["comp-exit-handler-1"]["inputDefinitions"]["parameters"]
+    group["pipelinechannel--train_accelerators"]["parameterType"] = "NUMBER_INTEGER"
+    container = specification["deploymentSpec"]["executors"]["exec-split"]["container"]
+    container["command"][0] = "{{$.inputs.parameters['ratios']}}"
+    found = "\n".join(problems(specification, platform))
+    assert "pipelinechannel--train_accelerators decides its pod and is no string" in found
+    assert "a placeholder in command[0]" in found
+
+
+def test_parameters_are_written_as_the_driver_writes_them():
+    values = (True, 1e-5, 3, 0.5, "a b", {"a": 1})
+    assert [rendered(value) for value in values] == [
+        "true", "0.00001", "3", "0.5", "a b", '{"a": 1}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", "[1]", '{"y": 1}'])
+def test_metadata_that_the_launcher_refuses_is_refused(value):
+    outputs = {"metrics": {"uri": "minio://b/m", "type": {"schemaTitle": "system.Metrics"}}}
+    artifact = f'{{"uri": "minio://b/m", "metadata": {{"x": {value}}}}}'
+    text = f'{{"artifacts": {{"metrics": {{"artifacts": [{artifact}]}}}}}}'
+    with pytest.raises(ValueError, match="is not JSON|metadata x is"):
+        read_executor_output(text, outputs)
+
+
+def test_an_output_or_field_that_nobody_declared_is_refused():
+    with pytest.raises(ValueError, match="unknown output metrics"):
+        read_executor_output('{"artifacts": {"metrics": {"artifacts": [{}]}}}', {})
+    with pytest.raises(json_format.ParseError, match="no field named"):
+        read_executor_output('{"artefacts": {}}', {})
+
+
+@pytest.mark.slow
+def test_the_steps_run_by_the_cluster_s_rules_to_a_published_model(
+    tmp_path, repository, store, store_environment
+):
+    export = tmp_path / "export"
+    for index, (name, image, mask, group) in enumerate(scenes(15)):
+        part = ("train", "train", "train", "val", "test")[index % 5]
+        for folder, pixels in ((part, image), (f"{part}annot", mask)):
+            (export / folder).mkdir(parents=True, exist_ok=True)
+            (export / folder / f"{group}_{name}.png").write_bytes(encode_png(pixels))
+    archive = shutil.make_archive(str(tmp_path / "task"), "zip", export)
+    store.ensure_bucket("datasets")
+    store.upload_file(tmp_path / "task.zip", ObjectUri.parse("s3://datasets/emulated/task.zip"))
+    specification, platform = documents(SEGMENTATION_YAML)
+    secret = {"segmentor-object-store": store_environment}
+    cluster = Cluster(tmp_path / "cluster", specification, platform, secret, repository)
+    cluster.run(
+        {
+            "source": f"s3://datasets/emulated/{archive.rsplit('/', 1)[1]}",
+            "group_pattern": r"^drive_\d+",
+            "train_overrides": "training.epochs=1 processing.size=[64,96]",
+            "min_iou": 0.0,
+            "model_name": "emulated",
+        }
+    )
+    deployment = json.loads(
+        (cluster.artifact("deploy", "deployment") / "deployment.json").read_text()
+    )
+    model = cluster.artifact("export", "model") / "model.onnx"
+    version = deployment["version"]
+    published = ObjectUri.parse(f"s3://models/emulated/{version}/model.onnx")
+    assert store.read(published) == model.read_bytes()
+    assert "Every step is done." in cluster.artifact("summarise", "summary").read_text()
+    for log in cluster.logs.values():
+        assert store_environment["AWS_SECRET_ACCESS_KEY"] not in log
