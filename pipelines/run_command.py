@@ -58,6 +58,9 @@ def parameters_for(
     parameters = parse_assignments(assignments)
     given = {"source": export}
     if overrides:
+        from components.train.compose import compose_config
+
+        compose_config(overrides)  # a misspelt one is said before anything runs
         given["train_overrides"] = shlex.join(overrides)
     for name in given:
         if name in parameters:
