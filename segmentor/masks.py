@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.errors import MaskError
-from segmentor.image_io import decode_index, encode_png
+from segmentor.image_io import decode_index, encode_index
 from segmentor.label_map import LabelMap
 
 
@@ -31,7 +31,7 @@ def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> l
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:
     """Encodes a mask as an 8-bit grey PNG whose values are class indices."""
-    return encode_png(mask)
+    return encode_index(mask)
 
 
 def decode_mask(content: bytes, where: str) -> NDArray[np.uint8]:

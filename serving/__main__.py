@@ -29,6 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--http_port", type=int, default=8080, help="the port of HTTP")
     add("--grpc_port", type=int, default=8081, help="the port of gRPC")
     add("--enable_grpc", type=_boolean, default=True, help="whether to serve gRPC")
+    add(
+        "--engine",
+        default="onnxruntime",
+        choices=("onnxruntime", "openvino", "openvino-bf16"),
+        help="what runs the model; onnxruntime is exact, others must agree with it at start",
+    )
     add("--threads", type=_positive, help="threads of one inference; else the CPUs granted")
     add(
         "--provider",
@@ -66,19 +72,22 @@ def _serve(arguments: argparse.Namespace) -> None:
     from serving.settings import MIB, Limits, Settings
 
     configure_logging(arguments.log_level)
+    workers = arguments.max_inflight or available_cpus()
     source = ModelSource(
         name=arguments.model_name,
         location=arguments.model_dir,
         version=arguments.model_version,
         digest=arguments.model_digest,
         threads=arguments.threads,
+        engine=arguments.engine,
+        streams=workers,
         provider=arguments.provider,
     )
     limits = Limits(
         max_body_bytes=arguments.max_body_mib * MIB,
         max_pixels=arguments.max_pixels,
         time_limit_s=arguments.time_limit,
-        workers=arguments.max_inflight or available_cpus(),
+        workers=workers,
         queue_limit=arguments.max_queue,
     )
     settings = Settings(

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
@@ -56,8 +55,14 @@ def stage(name: str) -> Iterator[None]:
 
 
 def observe_image(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], names: Sequence[str]) -> None:
-    """Observes brightness and class coverage of one predicted image."""
+    """Observes brightness and class coverage of one predicted image, on some of its pixels."""
     BRIGHTNESS.observe(float(pixels[::8, ::8].mean()) / 255)
-    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
+    sparse = mask[:: _step(mask.shape[0]), :: _step(mask.shape[1])]
+    counts = np.bincount(sparse.ravel(), minlength=len(names))
     for name, count in zip(names, counts, strict=False):
-        COVERAGE.labels(name).observe(float(count) / mask.size)
+        COVERAGE.labels(name).observe(int(count) / sparse.size)
+
+
+def _step(length: int) -> int:
+    """The step that leaves some 256 samples: enough for a histogram, and at no cost."""
+    return max(1, length // 256)

@@ -13,6 +13,7 @@ from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
 from segmentor.onnx_model import CPU, MODEL_FILE, OnnxModel
+from serving.engines import EXACT, Engine, choose_engine
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class ModelSource:
     digest: str | None = None
     threads: int | None = None
     provider: str = CPU
+    engine: Engine = EXACT
+    streams: int = 1
 
 
 def load_model(source: ModelSource) -> ServedModel:
@@ -54,21 +57,9 @@ def load_model(source: ModelSource) -> ServedModel:
     started = time.perf_counter()
     if is_object_uri(source.location):
         with tempfile.TemporaryDirectory(prefix="segmentor-model-") as folder:
-            model = _open(_download(source.location, Path(folder)), source)
+            served = _open(_download(source.location, Path(folder)), source)
     else:
-        model = _open(Path(source.location), source)
-    if source.digest is not None and model.digest != source.digest:
-        raise ContractError(
-            source.location, f"digest {model.digest}", source.digest, "deploy the model again"
-        )
-    served = ServedModel(
-        name=source.name,
-        version=source.version or model.digest.removeprefix("sha256:")[:VERSION_DIGITS],
-        digest=model.digest,
-        engine="onnxruntime",
-        contract=model.contract,
-        forward=model.forward,
-    )
+        served = _open(Path(source.location), source)
     _warm_up(served)
     logger.info(
         "model loaded",
@@ -76,6 +67,7 @@ def load_model(source: ModelSource) -> ServedModel:
             "model": served.name,
             "version": served.version,
             "digest": served.digest,
+            "engine": served.engine,
             "classes": len(served.contract.label_map),
             "elapsed_s": round(time.perf_counter() - started, 3),
         },
@@ -83,9 +75,22 @@ def load_model(source: ModelSource) -> ServedModel:
     return served
 
 
-def _open(path: Path, source: ModelSource) -> OnnxModel:
+def _open(path: Path, source: ModelSource) -> ServedModel:
     # Idle threads that spin would steal the CPU that decodes and encodes.
-    return OnnxModel(path, source.threads, source.provider, spinning=False)
+    model = OnnxModel(path, source.threads, source.provider, spinning=False)
+    if source.digest is not None and model.digest != source.digest:
+        raise ContractError(
+            source.location, f"digest {model.digest}", source.digest, "deploy the model again"
+        )
+    engine, forward = choose_engine(source.engine, model, source.threads, source.streams)
+    return ServedModel(
+        name=source.name,
+        version=source.version or model.digest.removeprefix("sha256:")[:VERSION_DIGITS],
+        digest=model.digest,
+        engine=engine,
+        contract=model.contract,
+        forward=forward,
+    )
 
 
 def _download(location: str, folder: Path) -> Path:
