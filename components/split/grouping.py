@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.split.sample_table import SampleTable
 from components.split.splitting import Units
-from segmentor.dataset import Sample
 
 
 @dataclass(frozen=True)
@@ -18,37 +18,41 @@ class Grouped:
     unit_of_sample: NDArray[np.int64]
 
 
-def group_samples(
-    samples: Sequence[Sample], classes: int, pairs: Sequence[tuple[int, int]] = ()
-) -> Grouped:
+def group_samples(table: SampleTable, pairs: Sequence[tuple[int, int]] = ()) -> Grouped:
     """Joins samples of one group, of one image file, and of each pair of positions.
 
     Units are numbered by their first sample.
     """
-    roots = np.arange(len(samples))
-    first: dict[str, int] = {}
-    links = list(pairs)
-    for position, sample in enumerate(samples):
-        # A group's name cannot be mistaken for a digest: the prefixes differ.
-        for key in (f"group:{sample.group}", sample.image_digest):
-            other = first.setdefault(key, position)
-            if other != position:
-                links.append((other, position))
+    roots = list(range(table.group_count))
+    links = [*_equal_images(table), *pairs]
     for left, right in links:
-        a, b = _root(roots, left), _root(roots, right)
+        a, b = _root(roots, int(table.groups[left])), _root(roots, int(table.groups[right]))
         roots[max(a, b)] = min(a, b)
-    resolved = np.array([_root(roots, position) for position in range(len(samples))])
-    _, unit_of_sample = np.unique(resolved, return_inverse=True)
-    count = int(unit_of_sample.max(initial=-1)) + 1
-    sizes = np.bincount(unit_of_sample, minlength=count)
-    present = np.zeros((count, classes), np.int64)
-    has = np.array([[pixels > 0 for pixels in s.class_pixels] for s in samples], np.int64)
-    np.add.at(present, unit_of_sample, has.reshape(len(samples), classes))
-    return Grouped(Units(sizes.astype(np.int64), present), unit_of_sample)
+    resolved = np.array([_root(roots, group) for group in range(len(roots))], np.int64)
+    _, unit_of_group = np.unique(resolved, return_inverse=True)
+    unit_of_sample = unit_of_group[table.groups].astype(np.int64)
+    count = int(unit_of_group.max(initial=-1)) + 1
+    sizes = np.bincount(unit_of_sample, minlength=count).astype(np.int64)
+    classes = np.stack(
+        [
+            np.bincount(unit_of_sample, table.presence[:, index], count).astype(np.int64)
+            for index in range(table.presence.shape[1])
+        ],
+        axis=1,
+    )
+    return Grouped(Units(sizes, classes), unit_of_sample)
 
 
-def _root(roots: NDArray[np.int64], position: int) -> int:
+def _equal_images(table: SampleTable) -> list[tuple[int, int]]:
+    """Pairs of positions with the same image file: each with the next one of its kind."""
+    order = np.lexsort((table.images[:, 1], table.images[:, 0]))
+    same = (table.images[order[1:]] == table.images[order[:-1]]).all(axis=1)
+    pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)
+    return list(pairs)
+
+
+def _root(roots: list[int], position: int) -> int:
     while roots[position] != position:
         roots[position] = roots[roots[position]]
-        position = int(roots[position])
+        position = roots[position]
     return position

@@ -5,14 +5,13 @@ training image measures memory, not learning.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
-from segmentor.dataset import Sample
 
 _FRAME_NUMBER = re.compile(r"\d+(?=\D*$)")
 # Frames closer than this many typical steps of their sequence count as neighbours.
@@ -30,22 +29,24 @@ class Leak:
     typical_step: float
 
 
-def find_leaks(samples: Sequence[Sample], splits: NDArray[np.int8]) -> list[Leak]:
+def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
     """Returns the neighbours across splits in every numbered sequence, the closest first.
 
     Args:
-        samples: All samples.
+        table: All samples.
         splits: int8 (N,), the split of each.
     """
     sequences: dict[str, list[tuple[int, int]]] = {}
-    for position, sample in enumerate(samples):
-        name = _without_subset(sample)
+    for position, (sample_id, subset) in enumerate(zip(table.ids, table.subsets, strict=True)):
+        name = sample_id.removeprefix(f"{subset}/") if subset else sample_id
         match = _FRAME_NUMBER.search(name)
         if match:
             sequence = f"{name[: match.start()]}#{name[match.end() :]}"
             sequences.setdefault(sequence, []).append((int(match.group()), position))
     leaks = []
     for sequence, frames in sequences.items():
+        if len(frames) < 2:
+            continue
         frames.sort()
         numbers = np.array([number for number, _ in frames])
         positions = [position for _, position in frames]
@@ -62,14 +63,8 @@ def find_leaks(samples: Sequence[Sample], splits: NDArray[np.int8]) -> list[Leak
     return sorted(leaks, key=lambda leak: (leak.gap, leak.sequence, leak.left))
 
 
-def describe(leak: Leak, samples: Sequence[Sample], splits: NDArray[np.int8]) -> str:
+def describe(leak: Leak, table: SampleTable, splits: NDArray[np.int8]) -> str:
     """Returns one line about a leak."""
-    left, right = samples[leak.left], samples[leak.right]
-    return (
-        f"{left.id} ({SPLITS[splits[leak.left]]}) and {right.id} ({SPLITS[splits[leak.right]]}): "
-        f"{leak.gap} frames apart, as are most neighbours of the sequence ({leak.typical_step:g})"
-    )
-
-
-def _without_subset(sample: Sample) -> str:
-    return sample.id.removeprefix(f"{sample.subset}/") if sample.subset else sample.id
+    left, right = (f"{table.ids[p]} ({SPLITS[splits[p]]})" for p in (leak.left, leak.right))
+    frames = f"{leak.gap} frame{'' if leak.gap == 1 else 's'} apart"
+    return f"{left} and {right}: {frames}; the sequence's typical step is {leak.typical_step:g}"

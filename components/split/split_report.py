@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.split.leak_audit import Leak, describe
+from components.split.sample_table import SampleTable, samples_at
 from components.split.splitting import SPLITS
 from segmentor.dataset import Dataset, Sample
 from segmentor.report import Report
@@ -22,7 +23,7 @@ PICTURE_WIDTH = 420
 class SplitFacts:
     """What the report is about: the samples, the split of each, and what was found."""
 
-    samples: Sequence[Sample]
+    table: SampleTable
     splits: NDArray[np.int8]
     rule: str
     ratios: Sequence[float]
@@ -33,26 +34,17 @@ class SplitFacts:
 
 def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
     """Writes the page."""
-    report = Report("Split report", f"{len(facts.samples):,} samples, {facts.rule}")
+    report = Report("Split report", f"{len(facts.table):,} samples, {facts.rule}")
     counts = np.bincount(facts.splits, minlength=len(SPLITS))
     report.tiles((name, int(count)) for name, count in zip(SPLITS, counts, strict=True))
     _warnings(report, dataset, facts)
     report.section("Sizes")
     rows = []
     for index, name in enumerate(SPLITS):
-        groups = {
-            s.group for s, split in zip(facts.samples, facts.splits, strict=True) if split == index
-        }
-        share = counts[index] / max(1, len(facts.samples))
-        rows.append(
-            (
-                name,
-                int(counts[index]),
-                f"{100 * share:.1f} %",
-                f"{100 * facts.ratios[index]:.1f} %",
-                len(groups),
-            )
-        )
+        groups = len(np.unique(facts.table.groups[facts.splits == index]))
+        share = counts[index] / max(1, len(facts.table))
+        asked = f"{100 * facts.ratios[index]:.1f} %" if facts.ratios else "n/a"
+        rows.append((name, int(counts[index]), f"{100 * share:.1f} %", asked, groups))
     report.table(["split", "samples", "share", "asked for", "groups"], rows)
     _classes(report, dataset, facts)
     _leaks(report, dataset, facts)
@@ -60,16 +52,14 @@ def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
     path.write_text(report.html(), encoding="utf-8")
 
 
-def class_images(facts: SplitFacts, classes: int) -> NDArray[np.int64]:
+def class_images(facts: SplitFacts) -> NDArray[np.int64]:
     """Counts the images with each class: int64 (splits, K)."""
-    table = np.zeros((len(SPLITS), classes), np.int64)
-    for sample, split in zip(facts.samples, facts.splits, strict=True):
-        table[split] += np.array(sample.class_pixels) > 0
-    return table
+    presence = facts.table.presence
+    return np.stack([presence[facts.splits == s].sum(axis=0) for s in range(len(SPLITS))])
 
 
 def _warnings(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
-    table = class_images(facts, len(dataset.label_map))
+    table = class_images(facts)
     missing = [
         f"'{name}' in {SPLITS[split]}"
         for index, name in enumerate(dataset.label_map.names)
@@ -92,7 +82,7 @@ def _warnings(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
 
 def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     report.section("Images with each class")
-    table = class_images(facts, len(dataset.label_map))
+    table = class_images(facts)
     rows = [
         (name, *(int(count) for count in table[:, index]))
         for index, name in enumerate(dataset.label_map.names)
@@ -108,7 +98,7 @@ def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     if not facts.leaks:
         report.paragraph("None.")
         return
-    lines = [[describe(leak, facts.samples, facts.splits)] for leak in facts.leaks[:LINES_SHOWN]]
+    lines = [[describe(leak, facts.table, facts.splits)] for leak in facts.leaks[:LINES_SHOWN]]
     report.table(["neighbours in different splits"], lines)
     _pairs(report, dataset, facts, [(leak.left, leak.right) for leak in facts.leaks])
 
@@ -128,10 +118,11 @@ def _duplicates(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
 def _pairs(
     report: Report, dataset: Dataset, facts: SplitFacts, pairs: Sequence[tuple[int, int]]
 ) -> None:
+    positions = [position for pair in pairs[:PAIRS_SHOWN] for position in pair]
+    samples = samples_at(dataset, positions)
     report.pictures(
-        (f"{facts.samples[p].id} ({SPLITS[facts.splits[p]]})", _picture(dataset, facts.samples[p]))
-        for pair in pairs[:PAIRS_SHOWN]
-        for p in pair
+        (f"{samples[p].id} ({SPLITS[facts.splits[p]]})", _picture(dataset, samples[p]))
+        for p in positions
     )
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.split.grouping import group_samples
 from components.split.leak_audit import find_leaks
-from components.split.near_duplicates import near_duplicate_pairs
+from components.split.sample_table import SampleTable, read_table, samples_at
 from components.split.split_report import SplitFacts, write_split_report
 from components.split.splitting import SPLITS, assign_units, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
-from segmentor.dataset import Dataset, DatasetWriter, Sample
+from segmentor.dataset import Dataset, DatasetWriter
 from segmentor.errors import SplitError
+from segmentor.near_duplicates import Picture, grey_picture, hash_pairs, near_duplicates
 from segmentor.progress import track
 
 logger = logging.getLogger(__name__)
@@ -49,27 +51,25 @@ def run(request: Request) -> ArtifactMetadata:
     """
     ratios = parse_ratios(request.ratios)
     dataset = Dataset(request.dataset)
-    samples = dataset.samples
-    pairs = near_duplicate_pairs(dataset, samples)
-    splits, rule = _assign(request, dataset, samples, pairs, ratios)
+    table = read_table(dataset.iter_samples(), len(dataset.label_map))
+    pairs = find_near_duplicates(dataset, table)
+    splits, rule = assign(request, table, pairs, ratios)
     facts = SplitFacts(
-        samples,
+        table,
         splits,
         rule,
-        ratios,
+        () if request.honour_subsets else ratios,
         joined=[pair for pair in pairs if splits[pair[0]] == splits[pair[1]]],
         torn=[pair for pair in pairs if splits[pair[0]] != splits[pair[1]]],
-        leaks=find_leaks(samples, splits),
+        leaks=find_leaks(table, splits),
     )
     for leak in facts.leaks[:3]:
-        left, right = samples[leak.left].id, samples[leak.right].id
+        left, right = table.ids[leak.left], table.ids[leak.right]
         logger.warning("leak left=%s right=%s gap=%d", left, right, leak.gap)
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(output_folder(path)) for path in request.outputs]
-        digests = [
-            _write(dataset, folder, samples, np.flatnonzero(splits == index), SPLITS[index])
-            for index, folder in enumerate(folders)
-        ]
+        digests = _write(dataset, folders, splits)
+        _share_findings(dataset, folders, dict(zip(table.ids, splits.tolist(), strict=True)))
         with output_file(request.split_report) as page:
             write_split_report(page, dataset, facts)
     return {
@@ -78,43 +78,55 @@ def run(request: Request) -> ArtifactMetadata:
     }
 
 
-def _assign(
+def find_near_duplicates(dataset: Dataset, table: SampleTable) -> list[tuple[int, int]]:
+    """Returns pairs of positions whose images look the same."""
+    candidates = hash_pairs(table.hashes)
+    samples = samples_at(dataset, (position for pair in candidates for position in pair))
+
+    @lru_cache(maxsize=4096)
+    def picture(position: int) -> Picture:
+        return grey_picture(dataset.image(samples[position], at_least=(64, 64)))
+
+    return near_duplicates(candidates, picture)
+
+
+def assign(
     request: Request,
-    dataset: Dataset,
-    samples: Sequence[Sample],
+    table: SampleTable,
     pairs: Sequence[tuple[int, int]],
     ratios: Sequence[float],
 ) -> tuple[NDArray[np.int8], str]:
+    """Returns the split of each sample, int8 (N,), and the rule in words.
+
+    Raises:
+        SplitError: fewer groups than splits, or subsets that are no splits.
+    """
     if request.honour_subsets:
-        return assign_subsets(samples), "by the export's own subsets"
-    joined = pairs if request.join_near_duplicates else ()
-    grouped = group_samples(samples, len(dataset.label_map), joined)
+        return assign_subsets(table.subsets), "by the export's own subsets"
+    grouped = group_samples(table, pairs if request.join_near_duplicates else ())
     count = len(grouped.units.samples)
     try:
         chosen = assign_units(grouped.units, ratios, request.seed)
     except SplitError as error:
-        groups = len({sample.group for sample in samples})
-        if groups == count:
+        if table.group_count == count:
             raise
-        found = f"{count} group(s), after {groups} were joined because images look the same"
+        found = f"{count} group(s), after {table.group_count} were joined"
+        found += " because images look the same"
         remedy = "--near-duplicates report keeps such images apart"
         raise SplitError(error.where, found, error.expected, remedy) from error
     return chosen[grouped.unit_of_sample], f"{count:,} groups divided with seed {request.seed}"
 
 
-def _write(
-    dataset: Dataset,
-    folder: Path,
-    samples: Sequence[Sample],
-    positions: NDArray[np.int64],
-    split: str,
-) -> str:
-    """Copies a split's samples as they are; returns the new data set's digest."""
-    provenance = {"source_digest": dataset.digest, "split": split, "version": __version__}
-    with DatasetWriter(folder, dataset.label_map, provenance) as writer:
-        for position in track(positions.tolist(), f"write {split}"):
-            sample = samples[position]
-            writer.add_encoded(
+def _write(dataset: Dataset, folders: Sequence[Path], splits: NDArray[np.int8]) -> list[str]:
+    """Copies the samples as they are, each to its split; returns the new data sets' digests."""
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for split, folder in zip(SPLITS, folders, strict=True):
+            facts = {"source_digest": dataset.digest, "split": split, "version": __version__}
+            writers.append(stack.enter_context(DatasetWriter(folder, dataset.label_map, facts)))
+        samples = track(dataset.iter_samples(), "write splits", len(splits))
+        for sample, split in zip(samples, splits.tolist(), strict=True):
+            writers[split].add_encoded(
                 sample.id,
                 dataset.image_content(sample),
                 sample.extension,
@@ -125,11 +137,14 @@ def _write(
                 sample.subset,
                 sample.perceptual_hash,
             )
-    _copy_findings(dataset.folder / FINDINGS, folder / FINDINGS, {samples[p].id for p in positions})
-    return writer.digest
+        return [writer.digest for writer in writers]
 
 
-def _copy_findings(source: Path, target: Path, ids: set[str]) -> None:
-    if source.is_file():
-        with source.open(encoding="utf-8") as lines, target.open("w", encoding="utf-8") as kept:
-            kept.writelines(line for line in lines if json.loads(line)["id"] in ids)
+def _share_findings(dataset: Dataset, folders: Sequence[Path], splits: dict[str, int]) -> None:
+    source = dataset.folder / FINDINGS
+    if not source.is_file():
+        return
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((f / FINDINGS).open("w", encoding="utf-8")) for f in folders]
+        for line in stack.enter_context(source.open(encoding="utf-8")):
+            files[splits[json.loads(line)["id"]]].write(line)

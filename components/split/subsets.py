@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.split.splitting import SPLITS
-from segmentor.dataset import Sample
 from segmentor.errors import SplitError
 
 _WORDS = {
@@ -17,13 +16,13 @@ _WORDS = {
 _SPLIT_OF_WORD = {word: SPLITS.index(split) for split, words in _WORDS.items() for word in words}
 
 
-def assign_subsets(samples: Sequence[Sample]) -> NDArray[np.int8]:
+def assign_subsets(subsets: Sequence[str]) -> NDArray[np.int8]:
     """Returns the split of each sample by its subset's name: int8 (N,), positions in SPLITS.
 
     Raises:
         SplitError: a subset that is no split's, or a split that no subset names.
     """
-    names = sorted({sample.subset for sample in samples})
+    names = sorted(set(subsets))
     unknown = [name for name in names if name.lower() not in _SPLIT_OF_WORD]
     expected = "subsets called train, val (validation) and test"
     if unknown:
@@ -35,4 +34,4 @@ def assign_subsets(samples: Sequence[Sample]) -> NDArray[np.int8]:
     if missing:
         shown = ", ".join(missing)
         raise SplitError("--honour-subsets", f"no subset for {shown}", expected)
-    return np.array([_SPLIT_OF_WORD[sample.subset.lower()] for sample in samples], np.int8)
+    return np.array([_SPLIT_OF_WORD[name.lower()] for name in subsets], np.int8)

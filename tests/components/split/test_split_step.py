@@ -134,7 +134,7 @@ def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
     split(write_dataset(tmp_path / "dataset", entries), tmp_path)
     report = (tmp_path / "report.html").read_text()
     assert "neighbouring frames are in different splits" in report
-    assert "1 frames apart" in report
+    assert "1 frame apart" in report
     assert report.count("<img") >= 2
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.split.grouping import group_samples
+from components.split.sample_table import read_table
 from components.split.splitting import (
     SPLITS,
     Units,
@@ -13,6 +14,7 @@ from components.split.splitting import (
     exact_counts,
     parse_ratios,
 )
+from segmentor.digests import digest_bytes
 from segmentor.errors import ConfigError, SplitError
 from tests.components.split.split_builders import sample
 
@@ -119,11 +121,11 @@ def test_samples_of_a_group_of_an_image_and_of_a_pair_are_one_unit() -> None:
         sample("a", "one"),
         sample("b", "two"),
         sample("c", "one"),
-        sample("d", "three", image_digest="sha256:same"),
-        sample("e", "four", image_digest="sha256:same"),
+        sample("d", "three", image_digest=digest_bytes(b"same")),
+        sample("e", "four", image_digest=digest_bytes(b"same")),
         sample("f", "five", classes=(1, 0, 1)),
     ]
-    grouped = group_samples(samples, 3, [(1, 5)])
+    grouped = group_samples(read_table(samples, 3), [(1, 5)])
     assert grouped.unit_of_sample.tolist() == [0, 1, 0, 2, 2, 1]
     assert grouped.units.samples.tolist() == [2, 2, 2]
     assert grouped.units.classes.tolist() == [[2, 2, 2], [2, 1, 2], [2, 2, 2]]

@@ -4,14 +4,11 @@ The hash alone would join whatever shares a layout (road below, sky above); so e
 proposes is looked at.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from segmentor.dataset import Dataset, Sample
 
 # Of 64 bits. Four 16-bit words: with at most three bits different, one word is equal.
 MAX_BITS = 3
@@ -23,31 +20,37 @@ _SIDE = 64
 # Of one word's equal values, each is compared with so many followers: all of a realistic set.
 _FOLLOWERS = 64
 
+Picture = NDArray[np.float32]
 
-def near_duplicate_pairs(dataset: Dataset, samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """Returns pairs of positions whose images look the same, the smaller first, sorted."""
-    picture = lru_cache(maxsize=4096)(lambda position: _picture(dataset, samples[position]))
+
+def near_duplicates(
+    candidates: list[tuple[int, int]], picture: Callable[[int], Picture]
+) -> list[tuple[int, int]]:
+    """Keeps the pairs whose pictures look alike; `picture` gives that of a position."""
     return [
-        (left, right)
-        for left, right in hash_pairs(samples)
-        if look_alike(picture(left), picture(right))
+        (left, right) for left, right in candidates if look_alike(picture(left), picture(right))
     ]
 
 
-def look_alike(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
+def look_alike(left: Picture, right: Picture) -> bool:
     """True when two grey pictures differ by little, whatever their brightness."""
     difference = (left - left.mean()) - (right - right.mean())
     return float(np.abs(difference).mean()) <= MAX_DIFFERENCE
 
 
-def hash_pairs(samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """Returns pairs of positions whose hashes differ in at most MAX_BITS bits."""
-    known = [position for position, sample in enumerate(samples) if sample.perceptual_hash]
-    if not known:
-        return []
-    positions = np.array(known)
-    hashes = np.array([int(samples[p].perceptual_hash, 16) for p in known], np.uint64)
-    found = [positions[pair] for pair in _candidates(hashes)]
+def grey_picture(image: NDArray[np.uint8]) -> Picture:
+    """Returns float32 (64, 64) of an image, RGB uint8 (H, W, 3)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def hash_pairs(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Returns pairs of positions whose hashes differ in at most MAX_BITS bits; 0 is no hash.
+
+    The smaller position comes first; the pairs are sorted.
+    """
+    positions = np.flatnonzero(hashes)
+    found = [positions[pair] for pair in _candidates(hashes[positions])]
     if not found:
         return []
     pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
@@ -66,13 +69,5 @@ def _candidates(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
             if not same.any():
                 break
             left, right = left[same], right[same]
-            bits = np.bitwise_count(hashes[left] ^ hashes[right])
-            close = bits <= MAX_BITS
+            close = np.bitwise_count(hashes[left] ^ hashes[right]) <= MAX_BITS
             yield np.stack([left[close], right[close]], axis=1)
-
-
-def _picture(dataset: Dataset, sample: Sample) -> NDArray[np.float32]:
-    image = dataset.image(sample, at_least=(_SIDE, _SIDE))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
