@@ -1,6 +1,8 @@
 """What every test may use: the real data folder, and quiet, bounded threads."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +51,17 @@ def store(store_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
     for name, value in store_environment.items():
         monkeypatch.setenv(name, value)
     return ObjectStore.from_environment()
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Runs the demo once for all slow tests; returns its run folder and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    command = [sys.executable, "-m", "pipelines.cli", "demo", "--output", str(folder)]
+    own = ("S3_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=REPOSITORY
+    )
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout

@@ -82,6 +82,7 @@ def test_a_misspelt_override_is_refused_before_anything_runs(export: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_exist_fails_in_training_with_its_name(
     export: Path, tmp_path: Path
 ) -> None:

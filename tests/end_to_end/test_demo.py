@@ -1,0 +1,94 @@
+"""The demo as a user runs it, and the commands on the folder of the run that it leaves."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.run_record import RunRecord
+from segmentor.dataset import Dataset
+from segmentor.masks import decode_mask
+
+pytestmark = pytest.mark.slow
+
+
+def _segmentor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_the_demo_reaches_its_figures_and_says_so(demo_run: tuple[Path, str]) -> None:
+    folder, output = demo_run
+
+    assert float(re.search(r"^IoU +(\S+) on 8 held-out images", output, re.M)[1]) >= 0.90
+    assert re.search(r"^parity .* 0 of [\d,]+ pixels flipped$", output, re.M)
+    assert re.search(r"^overall +\|", output, re.M)
+    assert re.search(r"\d+ ms \(median of 20 requests\)", output)
+    for line in ("published  s3://models/road/", f"run page   {folder / 'index.html'}"):
+        assert line in output
+
+
+def test_every_artifact_is_there_and_typed(demo_run: tuple[Path, str]) -> None:
+    record = RunRecord.read(demo_run[0])
+
+    assert record.state == "done"
+    for item in record.artifacts:
+        assert (record.folder / item.path).exists()
+        assert item.type.startswith("system.")
+    held_out = {sample.group for sample in Dataset(record.artifact("split", "test")).samples}
+    learned = {sample.group for sample in Dataset(record.artifact("split", "train")).samples}
+    assert len(held_out) == 2
+    assert not held_out & learned
+
+
+def test_nothing_the_demo_started_is_left(demo_run: tuple[Path, str]) -> None:
+    still = subprocess.run(
+        ["pgrep", "-f", str(demo_run[0])], capture_output=True, text=True, check=False
+    )
+
+    assert still.stdout == ""
+
+
+def test_evaluate_again_gives_the_figures_of_the_run(
+    demo_run: tuple[Path, str], tmp_path: Path
+) -> None:
+    record = RunRecord.read(demo_run[0])
+
+    result = _segmentor("evaluate", demo_run[0], "--output", tmp_path)
+
+    again = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    first = json.loads((record.artifact("evaluate", "evaluation") / "evaluation.json").read_text())
+    assert again["dataset"] == pytest.approx(first["dataset"], abs=1e-4)
+    assert again["dataset_digest"] == first["dataset_digest"]
+    assert re.search(r"^image +\| dice_loss \| iou_score", result.stdout, re.M)
+
+
+def test_infer_without_a_server_gives_the_mask_that_was_served(
+    demo_run: tuple[Path, str], tmp_path: Path
+) -> None:
+    served = next((demo_run[0] / "predictions").glob("*.mask.png"))
+    name = served.name.removesuffix(".mask.png")
+    dataset = Dataset(RunRecord.read(demo_run[0]).artifact("split", "test"))
+    sample = next(sample for sample in dataset.samples if sample.id == name)
+    image = tmp_path / f"{name}.{sample.extension}"
+    image.write_bytes(dataset.image_content(sample))
+
+    _segmentor("infer", demo_run[0], image, "--output", tmp_path / "out")
+
+    np.testing.assert_array_equal(
+        decode_mask((tmp_path / "out" / f"{name}.mask.png").read_bytes(), "inferred"),
+        decode_mask(served.read_bytes(), "served"),
+    )
+
+
+def test_export_again_keeps_parity(demo_run: tuple[Path, str], tmp_path: Path) -> None:
+    _segmentor("export", demo_run[0], "--output", tmp_path)
+
+    assert (tmp_path / "model" / "model.onnx").is_file()
+    assert json.loads((tmp_path / "parity.json").read_text())["flipped_fraction"] <= 1e-5
