@@ -1,4 +1,4 @@
-# What convert_labels, split, deploy and summarise run in: no torch.
+# What convert_labels, split, deploy, summarise and choose run in: no torch.
 # Build from the repository's root; images/build.sh builds all three.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -37,7 +37,8 @@ COPY components/convert_labels components/convert_labels
 COPY components/split components/split
 COPY components/deploy components/deploy
 COPY components/summarise components/summarise
-COPY components/summarise components/summarise
+COPY components/choose components/choose
+COPY components/choose components/choose
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE_IMAGE}
@@ -54,7 +55,7 @@ USER 1000:0
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="segmentor-data" \
-      org.opencontainers.image.description="Segmentor's steps convert_labels, split, deploy and summarise" \
+      org.opencontainers.image.description="Segmentor's steps convert_labels, split, deploy, summarise and choose" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

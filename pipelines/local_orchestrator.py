@@ -230,10 +230,12 @@ def _scoped(resource_name: str, component_name: str) -> str:
 
 
 def _drop_cluster_settings(pipeline: Any) -> None:
-    """Removes retries: on the cluster they mend lost nodes, here they repeat the same error."""
+    """Removes what serves many machines: here retries repeat an error, and loops share cores."""
     for component in [pipeline.root, *pipeline.components.values()]:
         for task in component.dag.tasks.values():
             task.ClearField("retry_policy")
+            if task.WhichOneof("iterator"):
+                task.iterator_policy.parallelism_limit = 1
 
 
 def _is_exit_handler(definition: Any) -> bool:

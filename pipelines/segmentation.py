@@ -3,20 +3,9 @@
 from kfp import dsl
 
 from components.container_images import DATA, TRAINER
-from components.convert_labels.component import convert_labels
-from components.deploy.component import deploy
-from components.evaluate.component import evaluate
-from components.export.component import export
-from components.split.component import split
 from components.summarise.component import summarise
-from components.train.component import train
-from pipelines.cluster_settings import (
-    pipeline_settings,
-    set_basics,
-    set_object_store,
-    set_retries,
-    set_training_resources,
-)
+from pipelines.cluster_settings import pipeline_settings, set_basics
+from pipelines.stages import prepare, train_once, verify_and_deploy
 
 
 @dsl.pipeline(name="segmentation", display_name="Segmentation", pipeline_config=pipeline_settings())
@@ -101,62 +90,38 @@ def segmentation(
     )
     set_basics(ending, data_image, hours=1).set_caching_options(False)
     with dsl.ExitHandler(ending, name="segmentation"):
-        converted = convert_labels(
+        divided = prepare(
             source=source,
             images=images,
             classes=classes,
             unlabelled=unlabelled,
             empty_images=empty_images,
             group_pattern=group_pattern,
-            cache_salt=cache_salt,
-        )
-        set_basics(converted, data_image, hours=6, memory="2Gi")
-        set_object_store(converted, object_store_secret)
-        set_retries(converted)
-        divided = split(
-            dataset=converted.outputs["dataset"],
             ratios=ratios,
             seed=seed,
             honour_subsets=honour_subsets,
+            cache_salt=cache_salt,
+            image=data_image,
+            secret=object_store_secret,
         )
-        set_basics(divided, data_image, hours=6)
-        trained = train(
-            train=divided.outputs["train"],
-            val=divided.outputs["val"],
+        trained = train_once(
+            divided,
             overrides=train_overrides,
             cache_salt=cache_salt,
+            image=trainer_image,
+            secret=object_store_secret,
+            cpu=train_cpu,
+            memory=train_memory,
+            accelerator_type=train_accelerator_type,
+            accelerators=train_accelerators,
+            node_selector=train_node_selector,
+            tolerations=train_tolerations,
         )
-        set_basics(trained, trainer_image, hours=7 * 24)
-        set_object_store(trained, object_store_secret)
-        set_training_resources(
-            trained,
-            train_cpu,
-            train_memory,
-            train_accelerator_type,
-            train_accelerators,
-            train_node_selector,
-            train_tolerations,
-        )
-        evaluated = evaluate(
-            checkpoint=trained.outputs["checkpoint"],
-            test=divided.outputs["test"],
-        )
-        set_basics(evaluated, trainer_image, hours=6, cpu="1", memory="4Gi")
-        exported = export(
-            checkpoint=trained.outputs["checkpoint"],
-            val=divided.outputs["val"],
-            test=divided.outputs["test"],
+        verify_and_deploy(
+            divided,
+            trained.outputs["checkpoint"],
             size_policy=size_policy,
-            max_difference=max_probability_difference,
-            max_flipped=max_flipped_fraction,
-        )
-        set_basics(exported, trainer_image, hours=6, cpu="1", memory="4Gi")
-        deployed = deploy(
-            model=exported.outputs["model"],
-            evaluation=evaluated.outputs["evaluation"],
-            parity=exported.outputs["parity"],
-            test=divided.outputs["test"],
-            name=model_name,
+            model_name=model_name,
             destination=destination,
             version=version,
             namespace=namespace,
@@ -167,7 +132,7 @@ def segmentation(
             max_iou_drop=max_iou_drop,
             predictor_image=predictor_image,
             apply=apply,
+            data_image=data_image,
+            trainer_image=trainer_image,
+            secret=object_store_secret,
         )
-        set_basics(deployed, data_image, hours=6).set_caching_options(False)
-        set_object_store(deployed, object_store_secret)
-        set_retries(deployed)

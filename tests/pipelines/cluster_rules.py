@@ -73,18 +73,20 @@ def _input_problems(
 ) -> Iterator[str]:
     inputs = task.get("inputs", {})
     declared = component.get("inputDefinitions", {})
+    looped = task.get("parameterIterator", {}).get("itemInput")
     for kind in ("parameters", "artifacts"):
         for name, definition in declared.get(kind, {}).items():
-            if name not in inputs.get(kind, {}) and not definition.get("isOptional"):
+            if name in inputs.get(kind, {}) or name == looped:
+                continue
+            if not definition.get("isOptional"):
                 yield f"{where}: {kind[:-1]} {name} is not passed"
-    looped = task.get("parameterIterator", {}).get("itemInput")
     for name, source in inputs.get("parameters", {}).items():
         reference = source.get("componentInputParameter")
         if reference and reference not in given:
             yield f"{where}: input {name} comes from {reference}, which its group does not have"
         constant = source.get("runtimeValue", {}).get("constant")
         for reference in INPUT_PARAMETER.findall(constant if isinstance(constant, str) else ""):
-            if reference not in inputs["parameters"] and reference != looped:
+            if reference not in inputs["parameters"]:
                 yield f"{where}: input {name} uses {reference}, which is not passed"
         producer = source.get("taskOutputParameter", {}).get("producerTask")
         if producer and producer not in tasks:

@@ -11,11 +11,11 @@ from cluster_rules import problems
 from google.protobuf import json_format
 from launcher_emulator import Cluster, read_executor_output, rendered
 
-from pipelines.compilation import SEGMENTATION_YAML
+from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
 from segmentor.image_io import encode_png
 from segmentor.object_store import ObjectUri
 
-FILES = [SEGMENTATION_YAML]
+FILES = [SEGMENTATION_YAML, SWEEP_YAML]
 
 
 def documents(path):

@@ -1,6 +1,40 @@
-from pipelines.compilation import SEGMENTATION_YAML, compile_segmentation
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipelines.compilation import (
+    SEGMENTATION_YAML,
+    SWEEP_YAML,
+    compile_manifest,
+    compile_segmentation,
+    compile_sweep,
+)
+from pipelines.parameters import load_pipeline, pipeline_parameters
+from pipelines.segmentation import segmentation
 
 
-def test_the_committed_pipeline_is_fresh(tmp_path):
-    compiled = compile_segmentation(tmp_path / "segmentation.yaml")
-    assert compiled.read_text() == SEGMENTATION_YAML.read_text(), "run make compile"
+@pytest.mark.parametrize(
+    ("compile_to", "committed"),
+    [(compile_segmentation, SEGMENTATION_YAML), (compile_sweep, SWEEP_YAML)],
+)
+def test_the_committed_pipelines_are_fresh(tmp_path, compile_to, committed):
+    compiled = compile_to(tmp_path / committed.name)
+    assert compiled.read_text() == committed.read_text(), "run make compile"
+
+
+def test_both_pipelines_have_the_same_parameters_but_for_what_is_trained():
+    one, many = (set(pipeline_parameters(path)) for path in (SEGMENTATION_YAML, SWEEP_YAML))
+    assert one - many == {"train_overrides"}
+    assert many - one == {"override_sets", "metric"}
+
+
+def test_the_manifests_hold_the_same_pipeline_as_the_yaml(tmp_path):
+    path = compile_manifest(segmentation, tmp_path / "manifest.yaml", "0.1.0", "kubeflow")
+    pipeline, version = yaml.safe_load_all(path.read_text())
+    assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
+    assert version["metadata"] == {"name": "segmentation-0-1-0", "namespace": "kubeflow"}
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "segmentation"
+    json_format.ParseDict(version["spec"]["platformSpec"], pipeline_spec_pb2.PlatformSpec())
+    assert version["spec"]["pipelineSpec"] == load_pipeline(SEGMENTATION_YAML)

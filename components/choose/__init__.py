@@ -1,0 +1,1 @@
+"""The choose step: the best of several checkpoints is carried on."""

@@ -1,0 +1,136 @@
+"""The sweep: one training for each set of overrides, the best goes on. The graph, and no logic."""
+
+from kfp import dsl
+
+from components.choose.component import choose
+from components.container_images import DATA, TRAINER
+from pipelines.cluster_settings import pipeline_settings, set_basics
+from pipelines.stages import prepare, train_once, verify_and_deploy
+
+
+@dsl.pipeline(
+    name="segmentation-sweep",
+    display_name="Segmentation sweep",
+    pipeline_config=pipeline_settings(),
+)
+def sweep(
+    source: str,
+    images: str = "",
+    classes: str = "",
+    unlabelled: str = "background",
+    empty_images: str = "negative",
+    group_pattern: str = "",
+    ratios: str = "0.7,0.2,0.1",
+    seed: int = 0,
+    honour_subsets: bool = False,
+    override_sets: list[str] = ["model=tiny", "model=fpn"],  # noqa: B006 - nothing changes it
+    metric: str = "val_iou",
+    size_policy: str = "resize",
+    model_name: str = "segmentation",
+    destination: str = "s3://models",
+    version: str = "",
+    namespace: str = "default",
+    min_iou: float = 0.5,
+    max_probability_difference: float = 1e-4,
+    max_flipped_fraction: float = 1e-5,
+    max_iou_drop: float = 0.0,
+    apply: bool = False,
+    cache_salt: str = "",
+    data_image: str = DATA,
+    trainer_image: str = TRAINER,
+    predictor_image: str = "",
+    object_store_secret: str = "segmentor-object-store",
+    predictor_service_account: str = "segmentor-predictor",
+    train_cpu: str = "2",
+    train_memory: str = "8Gi",
+    train_accelerator_type: str = "nvidia.com/gpu",
+    train_accelerators: str = "0",
+    train_node_selector: dict = {},  # noqa: B006 - KFP reads it, nothing changes it
+    train_tolerations: list = [],  # noqa: B006
+):
+    """Trains with several sets of overrides and deploys the best of them.
+
+    Args:
+        source: The CVAT export: a zip file or a folder, at a path or an s3:// or minio:// URI.
+        images: Where the images lie when the export holds none; empty when it does.
+        classes: Which labels become which classes ('road=road_surface+marking'); empty keeps all.
+        unlabelled: What a pixel without a label is: 'background' or 'ignore'.
+        empty_images: Images without any label: 'negative' keeps, 'skip' drops, 'fail' refuses them.
+        group_pattern: Regular expression whose first group names a sample's group; empty for none.
+        ratios: Shares of train, val and test, separated by commas.
+        seed: Seed of the division.
+        honour_subsets: Keep the subsets that the export names instead of dividing anew.
+        override_sets: Sets of Hydra overrides; one training for each.
+        metric: What training measures on val, by which the best is chosen; the greatest wins.
+        size_policy: 'resize' brings every image to the training size; 'native' keeps its size.
+        model_name: Name of the model and of its InferenceService.
+        destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
+        version: Version to publish under; empty takes the first 12 digits of the model's digest.
+        namespace: Kubernetes namespace of the InferenceService.
+        min_iou: The gate: least IoU on the test set.
+        max_probability_difference: Largest difference of probability of torch and ONNX.
+        max_flipped_fraction: Largest share of pixels that may differ between torch and ONNX.
+        max_iou_drop: How much worse than the served version the model may surely be (95 %).
+        apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
+        cache_salt: Another value makes every step run again although its inputs are the same.
+        data_image: Container image of convert_labels, split and deploy.
+        trainer_image: Container image of train, evaluate and export.
+        predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
+        object_store_secret: Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT.
+        predictor_service_account: Service account whose secret lets the predictor read the model.
+        train_cpu: CPUs of training, as Kubernetes writes them ('2', '500m').
+        train_memory: Memory of training, shared memory included ('8Gi').
+        train_accelerator_type: Resource name of the accelerators of training.
+        train_accelerators: How many accelerators training gets.
+        train_node_selector: Labels of the nodes that training may run on.
+        train_tolerations: Tolerations of training, as a pod specification lists them.
+    """
+    divided = prepare(
+        source=source,
+        images=images,
+        classes=classes,
+        unlabelled=unlabelled,
+        empty_images=empty_images,
+        group_pattern=group_pattern,
+        ratios=ratios,
+        seed=seed,
+        honour_subsets=honour_subsets,
+        cache_salt=cache_salt,
+        image=data_image,
+        secret=object_store_secret,
+    )
+    with dsl.ParallelFor(override_sets, name="trainings") as overrides:
+        trained = train_once(
+            divided,
+            overrides=overrides,
+            cache_salt=cache_salt,
+            image=trainer_image,
+            secret=object_store_secret,
+            cpu=train_cpu,
+            memory=train_memory,
+            accelerator_type=train_accelerator_type,
+            accelerators=train_accelerators,
+            node_selector=train_node_selector,
+            tolerations=train_tolerations,
+        )
+    chosen = choose(checkpoints=dsl.Collected(trained.outputs["checkpoint"]), metric=metric)
+    set_basics(chosen, data_image, hours=6)
+    verify_and_deploy(
+        divided,
+        chosen.outputs["checkpoint"],
+        size_policy=size_policy,
+        model_name=model_name,
+        destination=destination,
+        version=version,
+        namespace=namespace,
+        service_account=predictor_service_account,
+        min_iou=min_iou,
+        max_probability_difference=max_probability_difference,
+        max_flipped_fraction=max_flipped_fraction,
+        max_iou_drop=max_iou_drop,
+        predictor_image=predictor_image,
+        apply=apply,
+        data_image=data_image,
+        trainer_image=trainer_image,
+        secret=object_store_secret,
+    )
