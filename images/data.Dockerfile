@@ -38,7 +38,6 @@ COPY components/split components/split
 COPY components/deploy components/deploy
 COPY components/summarise components/summarise
 COPY components/choose components/choose
-COPY components/choose components/choose
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE_IMAGE}
