@@ -8,6 +8,7 @@ import cv2
 from pipelines.demo.cvat_export import write_cvat_export
 from pipelines.demo.drives import SETTINGS
 from pipelines.demo.scenes import Scene, draw_scene
+from segmentor.image_io import encode_jpeg
 
 GROUP_PATTERN = r"^(.+)_\d+$"
 
@@ -29,3 +30,8 @@ def write_small_export(path: Path) -> Path:
     """Writes the zip and returns its path."""
     write_cvat_export(small_scenes(), path)
     return path
+
+
+def photograph() -> bytes:
+    """Returns a JPEG that is not in the export: a frame of a tenth drive, at full size."""
+    return encode_jpeg(draw_scene("country", 5, 0).image)
