@@ -11,7 +11,7 @@ import json
 import os
 import tarfile
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -286,6 +286,17 @@ class Dataset:
     def samples(self) -> tuple[Sample, ...]:
         """All samples, in memory."""
         return tuple(self.iter_samples())
+
+    def samples_at(self, positions: Iterable[int]) -> dict[int, Sample]:
+        """Returns the samples at some positions of the order of writing, in one pass."""
+        wanted = set(positions)
+        if not wanted:
+            return {}
+        return {
+            position: sample
+            for position, sample in enumerate(self.iter_samples())
+            if position in wanted
+        }
 
     def image_content(self, sample: Sample) -> bytes:
         """Returns the encoded image, as delivered."""

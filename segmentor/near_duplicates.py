@@ -4,11 +4,14 @@ The hash alone would join whatever shares a layout (road below, sky above); so e
 proposes is looked at.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from segmentor.dataset import Dataset
 
 # Of 64 bits. Four 16-bit words: with at most three bits different, one word is equal.
 MAX_BITS = 3
@@ -23,10 +26,20 @@ _FOLLOWERS = 64
 Picture = NDArray[np.float32]
 
 
-def near_duplicates(
-    candidates: list[tuple[int, int]], picture: Callable[[int], Picture]
-) -> list[tuple[int, int]]:
-    """Keeps the pairs whose pictures look alike; `picture` gives that of a position."""
+def near_duplicates_of(dataset: Dataset, hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Returns pairs of positions whose images look the same, the smaller first, sorted.
+
+    Args:
+        dataset: The images.
+        hashes: uint64 (N,), the perceptual hash of each sample in order; 0 is no hash.
+    """
+    candidates = hash_pairs(hashes)
+    samples = dataset.samples_at(position for pair in candidates for position in pair)
+
+    @lru_cache(maxsize=4096)
+    def picture(position: int) -> Picture:
+        return grey_picture(dataset.image(samples[position], at_least=(_SIDE, _SIDE)))
+
     return [
         (left, right) for left, right in candidates if look_alike(picture(left), picture(right))
     ]

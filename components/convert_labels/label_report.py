@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,8 +16,13 @@ from segmentor.digests import digest_bytes
 from segmentor.masks import overlay, resize_mask
 from segmentor.report import Report
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PICTURES_OF_A_CLASS = 4
 PICTURE_WIDTH = 420
+# Pairs of near duplicates that are shown.
+PAIRS = 6
 RARE = 0.001
 
 
@@ -41,6 +47,8 @@ def write_label_report(
     report.key_values(facts.rules)
     _classes(report, quality)
     _findings(report, quality, facts)
+    if folder is not None:
+        _near_duplicates(report, quality, Dataset(folder))
     _sizes(report, quality)
     _groups(report, quality)
     if folder is not None:
@@ -107,6 +115,14 @@ def _findings(report: Report, quality: LabelQuality, facts: ReportFacts) -> None
         report.table([kind], [[text] for text in shown])
 
 
+def _near_duplicates(report: Report, quality: LabelQuality, dataset: Dataset) -> None:
+    positions = [position for pair in quality.near_duplicates[:PAIRS] for position in pair]
+    samples = dataset.samples_at(positions)
+    if positions:
+        report.paragraph("Near duplicates, two by two; split keeps them together:")
+        report.pictures((samples[p].id, _picture(dataset, samples[p])) for p in positions)
+
+
 def _sizes(report: Report, quality: LabelQuality) -> None:
     report.section("Sizes of images")
     rows = [
@@ -116,6 +132,21 @@ def _sizes(report: Report, quality: LabelQuality) -> None:
     report.table(["width x height", "images", "of all"], rows)
     if len(quality.sizes) > 12:
         report.paragraph(f"and {len(quality.sizes) - 12:,} other sizes")
+    if len(quality.sizes) > 1:
+        report.chart(_size_histogram(quality), "Images by their number of pixels.")
+
+
+def _size_histogram(quality: LabelQuality) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.4))
+    axes = figure.subplots()
+    megapixels = [height * width / 1e6 for height, width in quality.sizes]
+    axes.hist(megapixels, bins=24, weights=list(quality.sizes.values()), color="#0b6bcb")
+    axes.set_xlabel("megapixels")
+    axes.set_ylabel("images")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def _groups(report: Report, quality: LabelQuality) -> None:

@@ -1,14 +1,15 @@
 """What the label report says: counted while samples pass by, in memory that does not grow much."""
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.convert_labels.conversion import Converted
 from components.convert_labels.exports import Finding
-from segmentor.dataset import Sample
+from segmentor.dataset import Dataset, Sample
 from segmentor.label_map import LabelMap
 
 # A line a finding, beside samples.jsonl: split carries them on, `dataset view` filters by them.
@@ -35,6 +36,8 @@ class LabelQuality:
     findings: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    near_duplicates: list[tuple[int, int]] = field(default_factory=list)
+    hashes: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
     _first_of_image: dict[bytes, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,13 +59,30 @@ class LabelQuality:
         self.sizes[sample.size] += 1
         self.groups[sample.group] += 1
         self.subsets[sample.subset] += 1
+        self.hashes.append(int(converted.perceptual_hash, 16))
         findings = [*converted.findings, *self._own_findings(sample)]
+        self._count(findings)
+        return findings
+
+    def add_near_duplicates(
+        self, dataset: Dataset, pairs: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[str, Finding]]:
+        """Counts pairs of positions that look the same; yields a finding and its sample's id."""
+        samples = dataset.samples_at(position for pair in pairs for position in pair)
+        for left, right in pairs:
+            one, other = samples[left], samples[right]
+            if one.image_digest != other.image_digest:
+                self.near_duplicates.append((left, right))
+                finding = Finding("near duplicate", f"{other.id}: looks the same as {one.id}")
+                self._count([finding])
+                yield other.id, finding
+
+    def _count(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
             self.finding_counts[finding.kind] += 1
             listed = self.findings.setdefault(finding.kind, [])
             if len(listed) < LISTED:
                 listed.append(finding.text)
-        return findings
 
     def _own_findings(self, sample: Sample) -> list[Finding]:
         findings = []

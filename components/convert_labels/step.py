@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.convert_labels.class_mapping import (
     ClassMapping,
@@ -26,9 +28,10 @@ from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
 from components.convert_labels.source_files import open_source
 from segmentor import __version__
-from segmentor.dataset import DatasetWriter
+from segmentor.dataset import Dataset, DatasetWriter
 from segmentor.errors import ConfigError, DataError
 from segmentor.label_map import IGNORE_INDEX
+from segmentor.near_duplicates import near_duplicates_of
 from segmentor.progress import track
 
 logger = logging.getLogger(__name__)
@@ -83,6 +86,7 @@ def run(request: Request) -> ArtifactMetadata:
         with output_folder(request.dataset) as folder:
             digest = _convert(request, folder, export, mapping, jobs(), quality)
             _refuse(request, facts, quality)
+            _find_near_duplicates(folder, quality)
             with output_file(request.label_report) as page:
                 write_label_report(page, facts, quality, folder)
             figures = metrics(quality)
@@ -148,6 +152,13 @@ def _write(
         converted.perceptual_hash,
     )
     write_findings(folder / FINDINGS, job.id, quality.add(sample, converted))
+
+
+def _find_near_duplicates(folder: Path, quality: LabelQuality) -> None:
+    dataset = Dataset(folder)
+    pairs = near_duplicates_of(dataset, np.array(quality.hashes, np.uint64))
+    for sample_id, finding in quality.add_near_duplicates(dataset, pairs):
+        write_findings(folder / FINDINGS, sample_id, [finding])
 
 
 def _leave_out(text: str, is_problem: bool, quality: LabelQuality) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentor.dataset import Dataset, Sample
+from segmentor.dataset import Sample
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,3 @@ def read_table(samples: Iterable[Sample], classes: int) -> SampleTable:
         np.array(hashes, np.uint64),
         np.frombuffer(bytes(presence), np.bool_).reshape(count, classes),
     )
-
-
-def samples_at(dataset: Dataset, positions: Iterable[int]) -> dict[int, Sample]:
-    """Returns the samples at some positions, in one pass over the list."""
-    wanted = set(positions)
-    if not wanted:
-        return {}
-    return {
-        position: sample
-        for position, sample in enumerate(dataset.iter_samples())
-        if position in wanted
-    }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.split.leak_audit import Leak, describe
-from components.split.sample_table import SampleTable, samples_at
+from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 from segmentor.dataset import Dataset, Sample
 from segmentor.report import Report
@@ -119,7 +119,7 @@ def _pairs(
     report: Report, dataset: Dataset, facts: SplitFacts, pairs: Sequence[tuple[int, int]]
 ) -> None:
     positions = [position for pair in pairs[:PAIRS_SHOWN] for position in pair]
-    samples = samples_at(dataset, positions)
+    samples = dataset.samples_at(positions)
     report.pictures(
         (f"{samples[p].id} ({SPLITS[facts.splits[p]]})", _picture(dataset, samples[p]))
         for p in positions

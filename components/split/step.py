@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.split.grouping import group_samples
 from components.split.leak_audit import find_leaks
-from components.split.sample_table import SampleTable, read_table, samples_at
+from components.split.sample_table import SampleTable, read_table
 from components.split.split_report import SplitFacts, write_split_report
 from components.split.splitting import SPLITS, assign_units, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
 from segmentor.dataset import Dataset, DatasetWriter
 from segmentor.errors import SplitError
-from segmentor.near_duplicates import Picture, grey_picture, hash_pairs, near_duplicates
+from segmentor.near_duplicates import near_duplicates_of
 from segmentor.progress import track
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ def run(request: Request) -> ArtifactMetadata:
     ratios = parse_ratios(request.ratios)
     dataset = Dataset(request.dataset)
     table = read_table(dataset.iter_samples(), len(dataset.label_map))
-    pairs = find_near_duplicates(dataset, table)
+    pairs = near_duplicates_of(dataset, table.hashes)
     splits, rule = assign(request, table, pairs, ratios)
     facts = SplitFacts(
         table,
@@ -76,18 +75,6 @@ def run(request: Request) -> ArtifactMetadata:
         name: {"digest": digests[index], "samples": int((splits == index).sum())}
         for index, name in enumerate(SPLITS)
     }
-
-
-def find_near_duplicates(dataset: Dataset, table: SampleTable) -> list[tuple[int, int]]:
-    """Returns pairs of positions whose images look the same."""
-    candidates = hash_pairs(table.hashes)
-    samples = samples_at(dataset, (position for pair in candidates for position in pair))
-
-    @lru_cache(maxsize=4096)
-    def picture(position: int) -> Picture:
-        return grey_picture(dataset.image(samples[position], at_least=(64, 64)))
-
-    return near_duplicates(candidates, picture)
 
 
 def assign(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmentor.image_io import encode_jpeg
 from segmentor.object_store import ObjectStore, ObjectUri
 from tests.components.convert_labels.label_builders import (
     Drawn,
@@ -21,6 +22,7 @@ from tests.components.convert_labels.label_builders import (
     images_export,
     mask_export,
     masks_of,
+    photograph,
     plain_task,
     png,
     run_convert,
@@ -395,6 +397,9 @@ def test_the_report_names_overlaps_groups_tiny_shapes_and_duplicates(tmp_path: P
     task = Task({"x.png": (30, 40), "y.png": (30, 40)}, {"x.png": shapes, "y.png": [BOX]})
     files = {"annotations.xml": cvat_xml(task), **image_files(task)}
     files["images/y.png"] = files["images/x.png"]
+    task.images["z.jpg"] = (30, 40)
+    files["images/z.jpg"] = encode_jpeg(photograph((30, 40)), 95)
+    files["annotations.xml"] = cvat_xml(task)
     convert(write_zip(tmp_path / "e.zip", files), tmp_path)
     report = (tmp_path / "label-report").read_text()
     assert "x.png, box 1 (&#x27;road&#x27;) loses 50 % of 400 pixels to later shapes" in report
@@ -403,7 +408,11 @@ def test_the_report_names_overlaps_groups_tiny_shapes_and_duplicates(tmp_path: P
     assert "y: the same image file as x" in report
     lines = (tmp_path / "dataset" / "findings.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
-    assert sorted(kinds) == ["duplicate image", "mixed-label group", "overlap", "tiny shape"]
+    assert sorted(kinds) == [
+        *("duplicate image", "empty mask", "mixed-label group"),
+        *("near duplicate", "near duplicate", "overlap", "tiny shape"),
+    ]
+    assert "z: looks the same as x" in report
     metrics = json.loads((tmp_path / "label-metrics").read_text())
-    assert metrics["samples"] == 2
-    assert metrics["findings"] == 4
+    assert metrics["samples"] == 3
+    assert metrics["findings"] == 7
