@@ -38,6 +38,11 @@ class Counts:
             [loss.detach().double() * samples, loss.new_tensor(samples).double()]
         )
 
+    def add_state(self, confusion: Tensor, loss: Tensor) -> None:
+        """Adds what an epoch had counted before it was broken off."""
+        self.confusion += confusion.to(self.confusion.device)
+        self.loss += loss.to(self.loss.device)
+
     def compute(self) -> dict[str, float]:
         """Returns `loss`, `iou` (of class 1 when binary, else the mean), and `iou/<class>`."""
         if distributed.is_available() and distributed.is_initialized():

@@ -32,18 +32,24 @@ class Mirror:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
         for name in (BEST, STATE):
-            self._store.download(self._uri.child(name), self._folder / name)
+            if self._store.exists(self._uri.child(name)):
+                self._store.download(self._uri.child(name), self._folder / name)
         logger.info("mirror downloaded uri=%s", self._uri)
         return True
 
-    def after_save(self) -> None:
-        """Uploads if it is time to; a store that is away is no reason to stop training."""
+    def after_save(self, is_last: bool) -> None:
+        """Uploads if it is time to; a store that is away is no reason to stop training.
+
+        Args:
+            is_last: The process is about to end: now or never.
+        """
         now = time.monotonic()
-        if self._last and now - self._last < self._seconds:
+        if self._last and now - self._last < self._seconds and not is_last:
             return
         try:
             for name in (BEST, STATE):
-                self._store.upload_file(self._folder / name, self._uri.child(name))
+                if (self._folder / name).is_file():
+                    self._store.upload_file(self._folder / name, self._uri.child(name))
             self._last = now
         except StoreError as error:
             logger.warning("mirror failed: %s", error)

@@ -22,7 +22,7 @@ class Found:
     """The state to go on from, if any, and what to do after each save."""
 
     state: RunningState | None
-    after_save: Callable[[], None] | None
+    after_save: Callable[[bool], None] | None
 
 
 def find_state(
@@ -65,7 +65,8 @@ def _own_state(running: Path, fingerprint: str) -> RunningState | None:
     except ContractError as error:
         logger.warning("resume kind=none reason=%s", error)
         state = None
-    if state is not None and state.fingerprint == fingerprint and (running / BEST).is_file():
+    is_whole = state is not None and (state.progress.epoch == 0 or (running / BEST).is_file())
+    if is_whole and state is not None and state.fingerprint == fingerprint:
         return state
     shutil.rmtree(running, ignore_errors=True)
     return None

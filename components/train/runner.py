@@ -2,9 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from components.train import catalyst_compat as compat
-from components.train.config import TrainConfig, network_digest
-from components.train.losses import SegmentationLoss
+from components.train.generators import set_generators
+from components.train.keep_state import KeepState, StopOnSignal
 from components.train.metrics import Counts, predict_indices
 from components.train.optimization import is_stepped_per_batch
-from components.train.running_state import Progress, RunningState, save_state
-from components.train.samples import EpochSampler
+from components.train.run import Run
+from components.train.running_state import Progress
 from segmentor.errors import TrainingError
 from segmentor.label_map import LabelMap
 from segmentor.masks import overlay
@@ -27,29 +24,6 @@ from segmentor.masks import overlay
 logger = logging.getLogger(__name__)
 
 LARGEST_LOSS = 1e6
-
-
-@dataclass
-class Run:
-    """What the loop works with; everything is built before it starts."""
-
-    config: TrainConfig
-    label_map: LabelMap
-    network: nn.Module
-    loss: SegmentationLoss
-    optimizer: torch.optim.Optimizer
-    scheduler: Any | None
-    loaders: dict[str, DataLoader[Any]]
-    sampler: EpochSampler
-    sample_ids: Mapping[str, list[str]]
-    engine: Any
-    bf16: bool
-    fingerprint: str
-    state_folder: Path
-    logs: Path
-    resumed: RunningState | None = None
-    after_save: Callable[[], None] | None = None
-    timings: list[tuple[int, float]] = field(default_factory=list)
 
 
 class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
@@ -62,7 +36,8 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         spec = run.config.processing
         self._mean = torch.tensor(spec.mean).view(1, 3, 1, 1) * 255  # (1, 3, 1, 1)
         self._std = torch.tensor(spec.std).view(1, 3, 1, 1) * 255
-        self._counts: Counts | None = None
+        self.counts: Counts | None = None
+        self.resumes_at = run.resumed.partial if run.resumed else None
 
     # What Catalyst asks for at the start.
     @property
@@ -106,6 +81,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
             "backward": compat.Backward(training.gradient_clip),
             "optimizer": compat.optimizer_callback(),
             "keep": KeepState(self.job),
+            "stop": StopOnSignal(self.job),
         }
         if self.job.scheduler is not None:
             callbacks["scheduler"] = compat.scheduler_callback(
@@ -115,15 +91,27 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
 
     # What happens at each level.
     def on_epoch_start(self, runner: Any) -> None:
-        """Draws the epoch's order of samples."""
+        """Draws the epoch's order of samples; an epoch that was broken off goes on there."""
         super().on_epoch_start(runner)
-        self.job.sampler.start(self.epoch_step)
+        done = self.resumes_at.batches if self.resumes_at else 0
+        loader = self.job.loaders["train"]
+        self.job.sampler.start(self.epoch_step, done * (loader.batch_size or 1))
         self._started = time.monotonic()
 
     def on_loader_start(self, runner: Any) -> None:
-        """Starts counting."""
+        """Starts counting, or goes on counting."""
         super().on_loader_start(runner)
-        self._counts = Counts(self.job.label_map, self.engine.device)
+        self.counts = Counts(self.job.label_map, self.engine.device)
+        if self.resumes_at is not None:
+            self.counts.add_state(self.resumes_at.confusion, self.resumes_at.loss)
+            self.loader_batch_step = self.resumes_at.batches
+
+    def on_batch_start(self, runner: Any) -> None:
+        """Sets the generators back to where a broken epoch was left."""
+        super().on_batch_start(runner)
+        if self.resumes_at is not None:
+            set_generators(self.resumes_at.generators)
+            self.resumes_at = None
 
     def handle_batch(self, batch: dict[str, Tensor]) -> None:
         """Forward pass and loss of one batch; the callbacks do the rest."""
@@ -140,15 +128,15 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         loss = self.job.loss(logits, mask)
         self._check(loss, batch["index"])
         self.batch_metrics["loss"] = loss if self.is_train_loader else loss.detach()
-        assert self._counts is not None
-        self._counts.add(loss, logits, mask)
+        assert self.counts is not None
+        self.counts.add(loss, logits, mask)
         if self.is_valid_loader and self.engine.is_main_process:
             self._draw(batch, logits)
 
     def on_loader_end(self, runner: Any) -> None:
         """Reduces the counts to the loader's figures."""
-        assert self._counts is not None
-        self.loader_metrics.update(self._counts.compute())
+        assert self.counts is not None
+        self.loader_metrics.update(self.counts.compute())
         if self.is_train_loader:
             samples = self.loader_sample_step
             self.job.timings.append((samples, time.monotonic() - self._started))
@@ -156,7 +144,8 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
 
     def _check(self, loss: Tensor, index: Tensor) -> None:
         value = float(loss.detach())
-        if np.isfinite(value) and value < LARGEST_LOSS:
+        # A large validation loss is only a bad epoch; the training may still mend it.
+        if np.isfinite(value) and (value < LARGEST_LOSS or not self.is_train_loader):
             return
         ids = [self.job.sample_ids[self.loader_key][int(item)] for item in index]
         raise TrainingError(
@@ -189,112 +178,3 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Overlays a mask: RGB uint8 (h, w, 3)."""
     return overlay(np.ascontiguousarray(image), np.ascontiguousarray(mask), label_map)
-
-
-class KeepState(compat.Callback):  # type: ignore[misc]
-    """After each epoch: history, best epoch, early stopping, state on disk, a line in the log.
-
-    Its order is the last: the scheduler has stepped when the state is written.
-    """
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(order=compat.CallbackOrder.External)
-        self.run = run
-
-    def on_experiment_start(self, runner: SegmentationRunner) -> None:
-        """Loads the state that the run continues from."""
-        state = self.run.resumed
-        if state is None:
-            return
-        runner.engine.unwrap_model(runner.model).load_state_dict(state.network)
-        runner.optimizer.load_state_dict(state.optimizer)
-        if self.run.scheduler is not None and state.scheduler is not None:
-            self.run.scheduler.load_state_dict(state.scheduler)
-        runner.epoch_step = state.progress.epoch
-        runner.batch_step = state.counters["batch_step"]
-        runner.sample_step = state.counters["sample_step"]
-
-    def on_epoch_end(self, runner: SegmentationRunner) -> None:
-        """Takes stock of the epoch."""
-        figures = {
-            f"{loader}/{name}": value
-            for loader in ("train", "valid")
-            for name, value in runner.epoch_metrics[loader].items()
-            if name not in ("lr", "momentum")
-        }
-        figures["learning_rate"] = float(self.run.optimizer.param_groups[0]["lr"])
-        progress, is_better = advance(runner.progress, figures, self.run.config)
-        runner.progress = progress
-        if runner.engine.is_main_process:
-            network = runner.engine.unwrap_model(runner.model)
-            self._save(runner, network.state_dict(), is_better)
-        self._log(figures, is_better)
-        patience = self.run.config.training.early_stopping
-        if patience and progress.without_better >= patience:
-            logger.info("early_stopping epoch=%d best=%d", progress.epoch, progress.best_epoch)
-            runner.need_early_stop = True
-
-    def _save(
-        self, runner: SegmentationRunner, weights: dict[str, Tensor], is_better: bool
-    ) -> None:
-        scheduler = self.run.scheduler
-        state = RunningState(
-            fingerprint=self.run.fingerprint,
-            epochs=self.run.config.training.epochs,
-            bf16=self.run.bf16,
-            architecture=self.run.config.model.architecture,
-            network_digest=network_digest(self.run.config),
-            progress=runner.progress,
-            counters={"batch_step": runner.batch_step, "sample_step": runner.sample_step},
-            network=weights,
-            optimizer=self.run.optimizer.state_dict(),
-            scheduler=None if scheduler is None else scheduler.state_dict(),
-        )
-        save_state(self.run.state_folder, state, weights if is_better else None)
-        if self.run.after_save is not None:
-            self.run.after_save()
-
-    def _log(self, figures: Mapping[str, float], is_better: bool) -> None:
-        epoch, epochs = int(figures["epoch"]), self.run.config.training.epochs
-        samples, seconds = self.run.timings[-1]
-        spent = sum(item for _, item in self.run.timings) / len(self.run.timings)
-        logger.info(
-            "epoch=%d/%d train_loss=%.4f val_loss=%.4f val_iou=%.4f learning_rate=%.2g "
-            "images_per_s=%.1f eta_s=%.0f%s",
-            epoch,
-            epochs,
-            figures["train/loss"],
-            figures["valid/loss"],
-            figures["valid/iou"],
-            figures["learning_rate"],
-            samples / max(seconds, 1e-9),
-            spent * (epochs - epoch),
-            " best=yes" if is_better else "",
-        )
-
-
-def advance(
-    progress: Progress, figures: dict[str, float], config: TrainConfig
-) -> tuple[Progress, bool]:
-    """Adds an epoch; says whether it is the best so far.
-
-    A validation IoU that is undefined (no truth, no prediction) is never the best but the first.
-    """
-    epoch = progress.epoch + 1
-    figures["epoch"] = epoch
-    score = figures[f"valid/{config.training.metric}"]
-    signed = score if config.training.metric == "iou" else -score
-    best = progress.best_score if config.training.metric == "iou" else -progress.best_score
-    is_better = progress.best_epoch == 0 or bool(signed > best)
-    is_better = is_better or (bool(np.isnan(best)) and not np.isnan(signed))
-    return (
-        replace(
-            progress,
-            epoch=epoch,
-            best_epoch=epoch if is_better else progress.best_epoch,
-            best_score=score if is_better else progress.best_score,
-            without_better=0 if is_better else progress.without_better + 1,
-            history=[*progress.history, figures],
-        ),
-        is_better,
-    )

@@ -45,6 +45,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class PartialEpoch:
+    """An epoch that was broken off after some batches: counts so far, and the generators."""
+
+    batches: int
+    confusion: Tensor
+    loss: Tensor
+    generators: list[Tensor]
+
+
+@dataclass(frozen=True)
 class RunningState:
     """All that a run needs to go on as if it had never stopped.
 
@@ -61,6 +71,7 @@ class RunningState:
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
+    partial: PartialEpoch | None = None
 
 
 def save_state(folder: Path, state: RunningState, best: Mapping[str, Tensor] | None) -> None:
@@ -72,7 +83,7 @@ def save_state(folder: Path, state: RunningState, best: Mapping[str, Tensor] | N
     if best is not None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in best.items()}
         _replace(folder / BEST, lambda path: save_file(tensors, path))
-    value = {"schema_version": SCHEMA_VERSION, **asdict_shallow(state)}
+    value = {"schema_version": SCHEMA_VERSION, **_plain(state)}
     # Into an open file: torch would put the (temporary) file name into the archive otherwise.
     _replace(folder / STATE, lambda path: _save_to(path, value))
 
@@ -90,6 +101,8 @@ def load_state(folder: Path) -> RunningState | None:
         value = torch.load(path, map_location="cpu", weights_only=True)
         if value.pop("schema_version") != SCHEMA_VERSION:
             raise ContractError(str(path), "another schema version", str(SCHEMA_VERSION))
+        partial = value.pop("partial")
+        value["partial"] = None if partial is None else PartialEpoch(**partial)
         return RunningState(**{**value, "progress": Progress.from_json(value["progress"])})
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise _damaged(path, error) from error
@@ -112,9 +125,10 @@ def load_best(folder: Path) -> dict[str, Tensor]:
         raise _damaged(folder / BEST, error) from error
 
 
-def asdict_shallow(state: RunningState) -> dict[str, Any]:
+def _plain(state: RunningState) -> dict[str, Any]:
     """The state as a mapping of plain values; tensors are not copied."""
-    return {**state.__dict__, "progress": asdict(state.progress)}
+    partial = None if state.partial is None else state.partial.__dict__
+    return {**state.__dict__, "progress": asdict(state.progress), "partial": partial}
 
 
 def _save_to(path: Path, value: Any) -> None:

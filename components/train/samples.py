@@ -155,11 +155,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __init__(self, count: int, seed: int, is_shuffled: bool) -> None:
         self.count, self.seed, self.is_shuffled = count, seed, is_shuffled
-        self.epoch = 0
+        self.epoch = self.skipped = 0
 
-    def start(self, epoch: int) -> None:
-        """Sets the epoch of the next iteration (not `set_epoch`: accelerate calls that itself)."""
-        self.epoch = epoch
+    def start(self, epoch: int, skipped: int = 0) -> None:
+        """Sets the epoch of the next iteration, and how many of its samples are done already.
+
+        It is not called `set_epoch`, because accelerate calls that with a count of its own.
+        """
+        self.epoch, self.skipped = epoch, skipped
 
     def __len__(self) -> int:
         return self.count
@@ -168,4 +171,4 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = np.arange(self.count)
         if self.is_shuffled:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        return ((self.epoch, int(index)) for index in order)
+        return ((self.epoch, int(index)) for index in order[self.skipped :])

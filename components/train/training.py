@@ -1,10 +1,14 @@
 """From data sets and configuration to a trained network: builds the run, and runs it."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import nn
@@ -19,7 +23,8 @@ from components.train.losses import SegmentationLoss, default_terms
 from components.train.memory import memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
 from components.train.precision import choose_bf16
-from components.train.runner import Run, SegmentationRunner
+from components.train.run import Run
+from components.train.runner import SegmentationRunner
 from components.train.running_state import Progress, RunningState, load_best
 from components.train.threads import set_threads
 from segmentor.contract import InputSpec
@@ -60,7 +65,7 @@ def train(
     places: Places,
     fingerprint: str,
     resumed: RunningState | None = None,
-    after_save: Callable[[], None] | None = None,
+    after_save: Callable[[bool], None] | None = None,
 ) -> Trained:
     """Trains as configured.
 
@@ -71,7 +76,7 @@ def train(
         places: Existing folders.
         fingerprint: Identity of the run, kept with its state.
         resumed: State to continue from.
-        after_save: Called when an epoch's state is on disk.
+        after_save: Called when a state is on disk, with whether the process is about to end.
 
     Raises:
         ConfigError: settings that do not go together.
@@ -84,7 +89,7 @@ def train(
     run = make_run(config, (train_set, val_set), network, spec, places, fingerprint, resumed)
     run.after_save = after_save
     runner = SegmentationRunner(run)
-    with memory_errors(config.training.batch_size, spec.size):
+    with memory_errors(config.training.batch_size, spec.size), stopping_between_batches(run):
         runner.run()
     network = run.engine.unwrap_model(runner.model)
     network.load_state_dict(load_best(places.state))
@@ -97,6 +102,23 @@ def train(
         bf16=run.bf16,
         device=device,
     )
+
+
+@contextlib.contextmanager
+def stopping_between_batches(run: Run) -> Iterator[None]:
+    """While the loop runs, SIGTERM ends it after the batch; `keep_state.StopOnSignal` saves."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        run.is_stopping = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread alone
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def make_network(
@@ -139,8 +161,12 @@ def make_run(
     loaders, sampler, ids = make_loaders(config, *data_sets, spec, places.scratch, device.type)
     engine = compat.make_engine(device.type)
     optimizer = make_optimizer(network, settings)
-    epochs, resumed = schedule_epochs(settings.epochs, resumed, optimizer)
-    steps = epochs * math.ceil(len(loaders["train"]) / engine.num_processes)
+    is_extended = resumed is not None and resumed.epochs != settings.epochs
+    done = resumed.progress.epoch if resumed is not None and is_extended else 0
+    batches = math.ceil(len(loaders["train"]) / engine.num_processes)
+    scheduler = make_scheduler(optimizer, settings, (settings.epochs - done) * batches)
+    if resumed is not None and is_extended:
+        resumed = with_new_schedule(resumed, optimizer)
     logger.info(
         "training device=%s precision=%s size=%dx%d train_images=%d val_images=%d parameters=%d",
         device,
@@ -156,7 +182,7 @@ def make_run(
         network=network,
         loss=SegmentationLoss(terms, label_map.is_binary, weights).to(device),
         optimizer=optimizer,
-        scheduler=make_scheduler(optimizer, settings, steps),
+        scheduler=scheduler,
         loaders=loaders,
         sampler=sampler,
         sample_ids=ids,
@@ -169,19 +195,15 @@ def make_run(
     )
 
 
-def schedule_epochs(
-    epochs: int, resumed: RunningState | None, optimizer: torch.optim.Optimizer
-) -> tuple[int, RunningState | None]:
-    """Epochs that the schedule spans, and the state to go on from.
+def with_new_schedule(resumed: RunningState, optimizer: torch.optim.Optimizer) -> RunningState:
+    """The state of a run that goes on to another number of epochs than it was begun with.
 
-    A run that goes on to another number of epochs than it was begun with gets a new schedule over
-    those that are left: the old curve ended where the old run did. Moments of the optimizer stay.
+    The old schedule ended where the old run did, so a new one spans the epochs that are left. The
+    optimizer keeps its moments; its rates are those of the new schedule.
     """
-    if resumed is None or resumed.epochs == epochs:
-        return epochs, resumed
     fresh = optimizer.state_dict()["param_groups"]
-    state = {"state": resumed.optimizer["state"], "param_groups": fresh}
-    return epochs - resumed.progress.epoch, replace(resumed, scheduler=None, optimizer=state)
+    optimizer_state = {"state": resumed.optimizer["state"], "param_groups": fresh}
+    return replace(resumed, scheduler=None, optimizer=optimizer_state)
 
 
 def choose_device(setting: str) -> str:

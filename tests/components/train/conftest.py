@@ -56,6 +56,11 @@ def flags(data: Path, folder: Path, resume: Path | None = None) -> list[str]:
     return [str(item) for item in given]
 
 
+@pytest.fixture(name="flags")
+def flags_fixture() -> Callable[..., list[str]]:
+    return flags
+
+
 @pytest.fixture(name="train")
 def train_fixture() -> Train:
     return train

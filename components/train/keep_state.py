@@ -1,0 +1,167 @@
+"""Callbacks that keep the run's state: after each epoch, and when the process is told to stop."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from components.cli import EXIT_TERMINATED
+from components.train import catalyst_compat as compat
+from components.train.config import TrainConfig, network_digest
+from components.train.generators import get_generators
+from components.train.run import Run
+from components.train.running_state import PartialEpoch, Progress, RunningState, save_state
+
+logger = logging.getLogger(__name__)
+
+
+class KeepState(compat.Callback):  # type: ignore[misc]
+    """After each epoch: history, best epoch, early stopping, state on disk, a line in the log.
+
+    Its order is the last: the scheduler has stepped when the state is written.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(order=compat.CallbackOrder.External)
+        self.run = run
+
+    def on_experiment_start(self, runner: Any) -> None:
+        """Loads the state that the run continues from."""
+        state = self.run.resumed
+        if state is None:
+            return
+        runner.engine.unwrap_model(runner.model).load_state_dict(state.network)
+        runner.optimizer.load_state_dict(state.optimizer)
+        if self.run.scheduler is not None and state.scheduler is not None:
+            self.run.scheduler.load_state_dict(state.scheduler)
+        patience = self.run.config.training.early_stopping
+        runner.need_early_stop = bool(patience) and state.progress.without_better >= patience
+        runner.epoch_step = state.progress.epoch
+        runner.batch_step = state.counters["batch_step"]
+        runner.sample_step = state.counters["sample_step"]
+
+    def on_epoch_end(self, runner: Any) -> None:
+        """Takes stock of the epoch."""
+        figures = {
+            f"{loader}/{name}": value
+            for loader in ("train", "valid")
+            for name, value in runner.epoch_metrics[loader].items()
+            if name not in ("lr", "momentum")
+        }
+        figures["learning_rate"] = float(self.run.optimizer.param_groups[0]["lr"])
+        progress, is_better = advance(runner.progress, figures, self.run.config)
+        runner.progress = progress
+        if runner.engine.is_main_process:
+            network = runner.engine.unwrap_model(runner.model)
+            state = make_state(self.run, runner, network.state_dict())
+            save_state(self.run.state_folder, state, state.network if is_better else None)
+            if self.run.after_save is not None:
+                self.run.after_save(False)
+        self._log(figures, is_better)
+        patience = self.run.config.training.early_stopping
+        if patience and progress.without_better >= patience:
+            logger.info("early_stopping epoch=%d best=%d", progress.epoch, progress.best_epoch)
+            runner.need_early_stop = True
+
+    def _log(self, figures: Mapping[str, float], is_better: bool) -> None:
+        epoch, epochs = int(figures["epoch"]), self.run.config.training.epochs
+        samples, seconds = self.run.timings[-1]
+        spent = sum(item for _, item in self.run.timings) / len(self.run.timings)
+        logger.info(
+            "epoch=%d/%d train_loss=%.4f val_loss=%.4f val_iou=%.4f learning_rate=%.2g "
+            "images_per_s=%.1f eta_s=%.0f%s",
+            epoch,
+            epochs,
+            figures["train/loss"],
+            figures["valid/loss"],
+            figures["valid/iou"],
+            figures["learning_rate"],
+            samples / max(seconds, 1e-9),
+            spent * (epochs - epoch),
+            " best=yes" if is_better else "",
+        )
+
+
+class StopOnSignal(compat.Callback):  # type: ignore[misc]
+    """Ends the process between two batches when SIGTERM has come: a pod is about to be removed.
+
+    The epoch so far is saved, so that the next process goes on with the next batch. In the middle
+    of an optimizer's step the weights would be half old, half new.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(order=compat.CallbackOrder.External)
+        self.run = run
+
+    def on_batch_end(self, runner: Any) -> None:
+        """Saves and leaves, if it is time to."""
+        if not self.run.is_stopping or not runner.is_train_loader:
+            return
+        if runner.engine.is_main_process and runner.engine.num_processes == 1:
+            network = runner.engine.unwrap_model(runner.model)
+            partial = PartialEpoch(
+                batches=runner.loader_batch_step,
+                confusion=runner.counts.confusion,
+                loss=runner.counts.loss,
+                generators=get_generators(),
+            )
+            state = make_state(self.run, runner, network.state_dict(), partial)
+            save_state(self.run.state_folder, state, None)
+            logger.info(
+                "stopped epoch=%d batch=%d: the same command goes on from here",
+                runner.epoch_step,
+                partial.batches,
+            )
+        if runner.engine.is_main_process and self.run.after_save is not None:
+            self.run.after_save(True)
+        raise SystemExit(EXIT_TERMINATED)
+
+
+def make_state(
+    run: Run, runner: Any, weights: dict[str, Tensor], partial: PartialEpoch | None = None
+) -> RunningState:
+    """Collects what a run needs to go on."""
+    scheduler = run.scheduler
+    return RunningState(
+        fingerprint=run.fingerprint,
+        epochs=run.config.training.epochs,
+        bf16=run.bf16,
+        architecture=run.config.model.architecture,
+        network_digest=network_digest(run.config),
+        progress=runner.progress,
+        counters={"batch_step": runner.batch_step, "sample_step": runner.sample_step},
+        network=weights,
+        optimizer=run.optimizer.state_dict(),
+        scheduler=None if scheduler is None else scheduler.state_dict(),
+        partial=partial,
+    )
+
+
+def advance(
+    progress: Progress, figures: dict[str, float], config: TrainConfig
+) -> tuple[Progress, bool]:
+    """Adds an epoch; says whether it is the best so far.
+
+    A validation IoU that is undefined (no truth, no prediction) is never the best but the first.
+    """
+    epoch = progress.epoch + 1
+    figures["epoch"] = epoch
+    score = figures[f"valid/{config.training.metric}"]
+    signed = score if config.training.metric == "iou" else -score
+    best = progress.best_score if config.training.metric == "iou" else -progress.best_score
+    is_better = progress.best_epoch == 0 or bool(signed > best)
+    is_better = is_better or (bool(np.isnan(best)) and not np.isnan(signed))
+    return (
+        replace(
+            progress,
+            epoch=epoch,
+            best_epoch=epoch if is_better else progress.best_epoch,
+            best_score=score if is_better else progress.best_score,
+            without_better=0 if is_better else progress.without_better + 1,
+            history=[*progress.history, figures],
+        ),
+        is_better,
+    )
