@@ -24,6 +24,16 @@ PICTURE_WIDTH = 420
 # Pairs of near duplicates that are shown.
 PAIRS = 6
 RARE = 0.001
+# What each kind of finding means to an annotator.
+ADVICE = {
+    "EXIF orientation": "the camera was held turned; check that labels and image agree.",
+    "duplicate image": "the same file under several names; if their masks differ, one is wrong.",
+    "empty mask": "no pixel of any class; right for a negative, wrong when it was forgotten.",
+    "mixed-label group": "shapes of one group have different labels; ungroup them or relabel.",
+    "near duplicate": "the images look the same; more of them teach nothing new.",
+    "overlap": "most of a shape lies under later ones; check the z order in CVAT.",
+    "tiny shape": "a shape of a few pixels; often a slip of the mouse.",
+}
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,8 @@ def _findings(report: Report, quality: LabelQuality, facts: ReportFacts) -> None
     for kind, count in sorted(quality.finding_counts.items()):
         shown = quality.findings[kind]
         more = f" (the first {len(shown)})" if count > len(shown) else ""
-        report.notice(f"{kind}: {count:,}{more}")
-        report.table([kind], [[text] for text in shown])
+        report.notice(f"{count:,} x {kind}{more}: {ADVICE[kind]}")
+        report.table(["where"], [[text] for text in shown])
 
 
 def _near_duplicates(report: Report, quality: LabelQuality, dataset: Dataset) -> None:
