@@ -30,6 +30,7 @@ app.command(
         "segmentor run --export s3://datasets/task.zip --param 'classes=road=road+lane_mark'",
         "segmentor run --export my-task.zip --param seed=1 model=unet_resnet34 training.epochs=40",
         "segmentor run --export my-task.zip --runner docker",
+        "segmentor run --export my-task.zip --pipeline sweep 'model=tiny' 'model=fpn seed=1'",
     )
 )(running.run)
 app.command(
@@ -50,6 +51,9 @@ app.command(
     epilog=_examples("segmentor infer outputs/2026-01-31/09-30-00 photographs --output masks")
 )(finished.infer)
 app.command(
+    epilog=_examples("segmentor compare outputs/2026-01-31/09-30-00 outputs/2026-01-31/10-15-00")
+)(finished.compare)
+app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog=_examples(
         "segmentor serve outputs/2026-01-31/09-30-00",
@@ -62,7 +66,10 @@ app.command(
         "segmentor predict photographs --url http://127.0.0.1:8080 --output masks",
     )
 )(serving.predict)
-app.command("compile", epilog=_examples("segmentor compile"))(cluster.compile_pipelines)
+app.command(
+    "compile",
+    epilog=_examples("segmentor compile", "segmentor compile --output build --kubernetes"),
+)(cluster.compile_pipelines)
 app.command(
     epilog=_examples(
         "segmentor submit --export s3://datasets/my-task.zip --wait",

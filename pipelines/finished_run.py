@@ -28,7 +28,7 @@ def evaluate_run(run: Path, dataset: Path | None, output: Path | None) -> int:
     folder = output or record.folder / AGAIN / "evaluate"
     code = main(
         [
-            f"--checkpoint={record.artifact('train', 'checkpoint')}",
+            f"--checkpoint={run_checkpoint(record)}",
             f"--test={dataset or record.artifact('split', 'test')}",
             f"--evaluation={folder / 'evaluation'}",
             f"--metrics={folder / 'metrics.json'}",
@@ -53,7 +53,7 @@ def export_run(run: Path, size_policy: str, output: Path | None) -> int:
     folder = output or record.folder / AGAIN / "export"
     code = main(
         [
-            f"--checkpoint={record.artifact('train', 'checkpoint')}",
+            f"--checkpoint={run_checkpoint(record)}",
             f"--val={record.artifact('split', 'val')}",
             f"--test={record.artifact('split', 'test')}",
             f"--size-policy={size_policy}",
@@ -66,6 +66,16 @@ def export_run(run: Path, size_policy: str, output: Path | None) -> int:
         print(f"model:  {folder / 'model' / 'model.onnx'}")
         print(f"report: {folder / 'export_report.html'}")
     return code
+
+
+def run_checkpoint(record: RunRecord) -> Path:
+    """Returns the checkpoint that a run evaluated: that of its training, or the best of a sweep.
+
+    Raises:
+        ContractError: the run was over before it had one.
+    """
+    is_sweep = any(step.name == "choose" for step in record.steps)
+    return record.artifact("choose" if is_sweep else "train", "checkpoint")
 
 
 def model_location(text: str) -> str:

@@ -1,6 +1,7 @@
 """`segmentor run`: an export through the whole pipeline on this machine, and what came of it."""
 
 import contextlib
+import json
 import os
 import shlex
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.local_run import STORE, Runner, run_local
-from pipelines.parameters import checked_parameters, parse_assignments
+from pipelines.parameters import checked_parameters, parse_assignments, pipeline_parameters
 from pipelines.run_summary import summary
 from pipelines.store import embedded_store
 from segmentor.errors import ConfigError, DataError
@@ -22,8 +23,9 @@ def run_export(
     assignments: Sequence[str],
     runner: Runner,
     folder: Path,
+    pipeline: Path = SEGMENTATION_YAML,
 ) -> None:
-    """Runs the pipeline on an export and prints a summary.
+    """Runs a pipeline on an export and prints a summary.
 
     Args:
         export: A zip or a folder; a path or an object store URI.
@@ -31,23 +33,29 @@ def run_export(
         assignments: Pipeline parameters, `name=value`.
         runner: What executes the steps.
         folder: The run folder.
+        pipeline: The compiled pipeline.
 
     Raises:
         DataError: there is no such export.
         ConfigError: an unknown parameter, a wrong value, or one given twice.
         RunFailedError: a step failed.
     """
-    parameters = parameters_for(export, overrides, assignments)
+    parameters = parameters_for(export, overrides, assignments, pipeline)
     print(f"run folder: {folder}", file=sys.stderr)
     with object_store(folder) as environment:
-        record = run_local(runner, parameters, folder, environment=environment)
+        record = run_local(runner, parameters, folder, pipeline=pipeline, environment=environment)
     print(summary(record))
 
 
 def parameters_for(
-    export: str, overrides: Sequence[str], assignments: Sequence[str]
+    export: str,
+    overrides: Sequence[str],
+    assignments: Sequence[str],
+    pipeline: Path = SEGMENTATION_YAML,
 ) -> dict[str, str]:
     """Returns the pipeline's parameters that a command line gives, checked before anything starts.
+
+    The sweep takes each override for a set of its own ('model=fpn training.epochs=40').
 
     Raises:
         DataError: there is no such export.
@@ -58,18 +66,27 @@ def parameters_for(
     parameters = parse_assignments(assignments)
     given = {"source": export}
     if overrides:
-        from components.train.compose import compose_config
-
-        compose_config(overrides)  # a misspelt one is said before anything runs
-        given["train_overrides"] = shlex.join(overrides)
+        given |= _checked_overrides(overrides, pipeline)
     for name in given:
         if name in parameters:
             raise ConfigError(
                 f"parameter {name}", "given twice", "one value", f"leave out --param {name}"
             )
     parameters.update(given)
-    checked_parameters(SEGMENTATION_YAML, parameters)
+    checked_parameters(pipeline, parameters)
     return parameters
+
+
+def _checked_overrides(overrides: Sequence[str], pipeline: Path) -> dict[str, str]:
+    """Returns the parameter that holds the overrides; a misspelt one is said before a run."""
+    from components.train.compose import compose_config
+
+    if "override_sets" in pipeline_parameters(pipeline):
+        for text in overrides:
+            compose_config(shlex.split(text))
+        return {"override_sets": json.dumps(list(overrides))}
+    compose_config(overrides)
+    return {"train_overrides": shlex.join(overrides)}
 
 
 @contextlib.contextmanager

@@ -54,14 +54,14 @@ def image_table(per_image: Path, overall: dict[str, float]) -> list[str]:
         _number(overall["mean_dice_loss"]),
         _number(overall["mean_iou_score"]),
     )
-    return _table(("image", "dice_loss", "iou_score"), [*shown, end])
+    return text_table(("image", "dice_loss", "iou_score"), [*shown, end])
 
 
 def class_table(classes: Sequence[dict[str, Any]]) -> list[str]:
     """Returns the table of the classes, over all pixels of the set."""
     names = ("iou", "dice", "precision", "recall")
     rows = [(item["name"], *(_number(item[name]) for name in names)) for item in classes]
-    return _table(("class", *names), rows)
+    return text_table(("class", *names), rows)
 
 
 def published_uri(deployment: dict[str, Any]) -> str:
@@ -82,7 +82,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table; the first column is set to the left, the rest to the right."""
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     return [
         " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])

@@ -6,18 +6,40 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.door import command
+from pipelines.commands.pipeline_option import Pipeline, PipelineName
 
 
 @command
 def compile_pipelines(
     output: Annotated[
-        Path | None, typer.Option(help="The YAML file; pipelines/segmentation.yaml by default.")
+        Path | None, typer.Option(help="Folder of the files; pipelines/ by default.")
     ] = None,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Manifests that kubectl applies, too.")
+    ] = False,
 ) -> None:
-    """Compile the pipeline to the YAML that KFP reads."""
-    from pipelines.compilation import SEGMENTATION_YAML, compile_segmentation
+    """Compile the pipelines to the YAML that KFP reads.
 
-    typer.echo(compile_segmentation(output or SEGMENTATION_YAML))
+    With --kubernetes, each one also as Pipeline and PipelineVersion, for a KFP that keeps its
+    pipelines in Kubernetes.
+    """
+    from pipelines.compilation import FOLDER, compile_manifest, compile_segmentation, compile_sweep
+
+    folder = output or FOLDER
+    compiled = [
+        compile_segmentation(folder / "segmentation.yaml"),
+        compile_sweep(folder / "sweep.yaml"),
+    ]
+    for path in compiled:
+        typer.echo(path)
+    if kubernetes:
+        from pipelines.segmentation import segmentation
+        from pipelines.submission import version_name
+        from pipelines.sweep import sweep
+
+        for pipeline, path in zip((segmentation, sweep), compiled, strict=True):
+            manifest = path.with_name(f"{path.stem}.kubernetes.yaml")
+            typer.echo(compile_manifest(pipeline, manifest, version_name(path)))
 
 
 @command
@@ -31,6 +53,7 @@ def submit(
         list[str] | None,
         typer.Option("--param", "-p", help="A pipeline parameter, name=value; may be repeated."),
     ] = None,
+    pipeline: Pipeline = PipelineName.SEGMENTATION,
     endpoint: Annotated[
         str, typer.Option(help="URL of Kubeflow Pipelines; else what the environment names.")
     ] = "",
@@ -49,7 +72,8 @@ def submit(
     from pipelines.submission import submit as submit_run
 
     submission = submit_run(
-        parameters_for(export, overrides or [], param or []),
+        parameters_for(export, overrides or [], param or [], pipeline.path),
+        pipeline=pipeline.path,
         endpoint=endpoint,
         namespace=namespace,
         experiment=experiment,

@@ -58,3 +58,18 @@ def infer(
 
     for line in infer_images(run, source, output):
         typer.echo(line)
+
+
+@command
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run's folder, or an evaluation's.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+) -> None:
+    """Compare two runs on the same test set.
+
+    Paired bootstrap over groups, IoU per class, and the images that changed most.
+    """
+    from pipelines.run_comparison import compare_runs
+
+    for line in compare_runs(first, second):
+        typer.echo(line)

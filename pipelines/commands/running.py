@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.door import command
+from pipelines.commands.pipeline_option import Pipeline, PipelineName
 
 
 class Runner(StrEnum):
@@ -48,6 +49,7 @@ def run(
         list[str] | None,
         typer.Option("--param", "-p", help="A pipeline parameter, name=value; may be repeated."),
     ] = None,
+    pipeline: Pipeline = PipelineName.SEGMENTATION,
     runner: Annotated[
         Runner, typer.Option(help="Processes of this environment, or the container images.")
     ] = Runner.HOST,
@@ -61,7 +63,14 @@ def run(
     from pipelines.local_run import new_run_folder
     from pipelines.run_command import run_export
 
-    run_export(export, overrides or [], param or [], runner.value, output or new_run_folder())
+    run_export(
+        export,
+        overrides or [],
+        param or [],
+        runner.value,
+        output or new_run_folder(),
+        pipeline.path,
+    )
 
 
 @command

@@ -108,9 +108,13 @@ def test_infer_writes_masks_and_overlays_with_a_model_alone(tmp_path: Path) -> N
     assert decode_image((tmp_path / "out" / "image.overlay.png").read_bytes()).shape == image.shape
 
 
-def test_compile_writes_the_committed_pipeline(tmp_path: Path, repository: Path) -> None:
-    result = _run("compile", "--output", tmp_path / "pipeline.yaml")
+def test_compile_writes_the_committed_pipelines_and_manifests(
+    tmp_path: Path, repository: Path
+) -> None:
+    result = _run("compile", "--output", tmp_path, "--kubernetes")
 
     assert result.exit_code == 0, result.output
-    committed = repository / "pipelines" / "segmentation.yaml"
-    assert (tmp_path / "pipeline.yaml").read_text() == committed.read_text()
+    for name in ("segmentation.yaml", "sweep.yaml"):
+        assert (tmp_path / name).read_text() == (repository / "pipelines" / name).read_text()
+    manifest = (tmp_path / "sweep.kubernetes.yaml").read_text()
+    assert "kind: PipelineVersion" in manifest
