@@ -1,7 +1,12 @@
 """convert_labels as its users run it: what comes out, what is refused, and in which words."""
 
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -416,3 +421,27 @@ def test_the_report_names_overlaps_groups_tiny_shapes_and_duplicates(tmp_path: P
     metrics = json.loads((tmp_path / "label-metrics").read_text())
     assert metrics["samples"] == 3
     assert metrics["findings"] == 7
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_an_interrupted_run_leaves_nothing_behind(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    task = Task({f"{n:05d}.jpg": (24, 32) for n in range(4000)})
+    image = encoded((24, 32), "x.jpg")
+    files = {f"images/{name}": image for name in task.images}
+    export = write_zip(tmp_path / "e.zip", {"annotations.xml": cvat_xml(task), **files})
+    outputs = ("dataset", "label-report", "label-metrics")
+    flags = [part for name in outputs for part in (f"--{name}", str(tmp_path / "out" / name))]
+    command = [sys.executable, "-m", "components.convert_labels", "--source", str(export), *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not list(tmp_path.glob("out/.dataset.partial-*/shard-*")):
+        time.sleep(0.02)
+    # As a terminal does it: to the whole group, workers included.
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == code, log
+    assert not list((tmp_path / "out").iterdir())
+    assert "Traceback" not in log
