@@ -40,9 +40,9 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     """Evaluates and writes the four outputs."""
     from components.evaluate.evaluation import evaluate
     from components.evaluate.evaluation_report import build_report
+    from components.evaluate.figures import main_figures
     from components.evaluate.results import (
         classification_metrics,
-        main_figures,
         text_table,
         write_evaluation,
         write_json,

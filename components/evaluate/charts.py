@@ -60,6 +60,22 @@ def histogram_chart(values: NDArray[np.float64], mean: float, dataset_iou: float
     return _finish(figure)
 
 
+def reliability_chart(
+    confidence: NDArray[np.float64], right: NDArray[np.float64], pixels: NDArray[np.float64]
+) -> Figure:
+    """The share of right pixels over the confidence, and how many pixels are in each bin."""
+    figure = Figure(figsize=(10, 3.2))
+    left, right_axes = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1, label="ideal")
+    left.plot(confidence, right, "o-", color=ACCENT, label="model")
+    left.set(xlabel="confidence", ylabel="right", title="Reliability", xlim=(0, 1), ylim=(0, 1.02))
+    left.legend(loc="upper left", fontsize=8, frameon=False)
+    centres = (np.arange(len(pixels)) + 0.5) / len(pixels)
+    right_axes.bar(centres, pixels / pixels.sum(), width=0.9 / len(pixels), color="#a9c9ec")
+    right_axes.set(xlabel="confidence", ylabel="share of pixels", title="Where the pixels are")
+    return _finish(figure)
+
+
 def confusion_chart(confusion: NDArray[np.int64], names: tuple[str, ...]) -> Figure:
     """The confusion matrix as shares of each true class."""
     support = confusion.sum(axis=1, keepdims=True)

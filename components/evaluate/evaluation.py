@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from components.evaluate.calibration import BINS, count_confidence
 from components.evaluate.scoring import ImageScores, score_image
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset, Sample
 from segmentor.errors import ContractError, DataError
-from segmentor.inference import Forward, decode_for, probability_at
+from segmentor.inference import Forward, decode_for, mask_at, probability_at
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.metrics import ClassScores, class_scores, dataset_iou
 from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 class Evaluation:
     """All that was measured, and what it takes to look at an image again.
 
-    `levels` are the counts for the threshold sweep (binary models; all zero otherwise).
+    `levels` are the counts for the threshold sweep (binary models; all zero otherwise),
+    `confidence` those for calibration.
     """
 
     checkpoint_digest: str
@@ -38,6 +40,7 @@ class Evaluation:
     dataset: Dataset
     images: tuple[ImageScores, ...]
     levels: NDArray[np.int64]
+    confidence: NDArray[np.float64]
     forward: Forward
 
     @cached_property
@@ -85,25 +88,33 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     forward = tiled(as_forward(checkpoint.deployable()), contract.input)
     images = []
     levels = np.zeros((2, STEPS + 1), np.int64)
+    confidence = np.zeros((3, BINS))
     problems = []
     for sample in track(dataset.iter_samples(), "evaluate", len(dataset)):
         try:
-            scores, counts = _measure(sample, dataset, contract, forward)
+            scores, level_counts, confidence_counts = _measure(sample, dataset, contract, forward)
         except DataError as error:
             problems.append(str(error))
             continue
         images.append(scores)
-        levels += counts
+        levels += level_counts
+        confidence += confidence_counts
     if problems:
         raise DataError.collected(str(test), problems)
     return Evaluation(
-        checkpoint_digest(checkpoint_folder), contract, dataset, tuple(images), levels, forward
+        checkpoint_digest=checkpoint_digest(checkpoint_folder),
+        contract=contract,
+        dataset=dataset,
+        images=tuple(images),
+        levels=levels,
+        confidence=confidence,
+        forward=forward,
     )
 
 
 def _measure(
     sample: Sample, dataset: Dataset, contract: ModelContract, forward: Forward
-) -> tuple[ImageScores, NDArray[np.int64]]:
+) -> tuple[ImageScores, NDArray[np.int64], NDArray[np.float64]]:
     truth = dataset.mask(sample)
     pixels, size = decode_for(contract, dataset.image_content(sample), sample.id)
     if size != truth.shape:
@@ -116,8 +127,10 @@ def _measure(
             "0..1",
             "train again: the weights are bad",
         )
-    scores = score_image(sample.id, sample.group, pixels, truth, probability, contract)
+    prediction = mask_at(probability, contract, size)
+    scores = score_image(sample.id, sample.group, pixels, truth, prediction, probability, contract)
+    confidence = count_confidence(probability, truth, prediction, contract)
     if not contract.is_binary:
-        return scores, np.zeros((2, STEPS + 1), np.int64)
-    plane = probability_at(probability, truth.shape)[0]
-    return scores, count_levels(plane, truth == 1, truth != IGNORE_INDEX)
+        return scores, np.zeros((2, STEPS + 1), np.int64), confidence
+    plane = probability_at(probability, size)[0]
+    return scores, count_levels(plane, truth == 1, truth != IGNORE_INDEX), confidence

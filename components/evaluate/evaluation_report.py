@@ -2,16 +2,27 @@
 
 import numpy as np
 
-from components.evaluate.charts import confusion_chart, histogram_chart, precision_recall_chart
+from components.evaluate.calibration import expected_calibration_error, reliability
+from components.evaluate.charts import (
+    confusion_chart,
+    histogram_chart,
+    precision_recall_chart,
+    reliability_chart,
+)
 from components.evaluate.evaluation import Evaluation
-from components.evaluate.pictures import error_legend, picture_rows
-from components.evaluate.results import (
+from components.evaluate.figures import (
     EMPTY_TRUTH_POLICY,
-    PER_IMAGE_FILE,
+    class_figures,
     dataset_figures,
     empty_truth,
+    intervals,
     per_image_figures,
+    sweep_figures,
 )
+from components.evaluate.pictures import error_legend, picture_rows
+from components.evaluate.results import PER_IMAGE_FILE
+from components.evaluate.slices import slices
+from segmentor.bootstrap import FEW_GROUPS
 from segmentor.report import Report
 from segmentor.thresholds import sweep
 
@@ -31,6 +42,8 @@ def build_report(evaluation: Evaluation) -> str:
     if contract.is_binary:
         _add_threshold(report, evaluation)
     _add_images(report, evaluation)
+    _add_slices(report, evaluation)
+    _add_calibration(report, evaluation)
     report.section("Confusion matrix", "Rows are the truth: each sums to 1.")
     report.chart(confusion_chart(evaluation.confusion, contract.label_map.names))
     _add_examples(report, evaluation)
@@ -57,6 +70,7 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
         "more; means over images weigh each image the same. The two differ: never compare one "
         "with the other."
     )
+    _add_intervals(report, evaluation)
     facts = empty_truth(evaluation)
     if facts["images"]:
         report.notice(
@@ -70,22 +84,65 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
         )
 
 
+def _add_intervals(report: Report, evaluation: Evaluation) -> None:
+    bounds = intervals(evaluation)
+    if bounds["groups"] < 2:
+        report.notice(
+            "All images belong to one group: no interval can be given, and the figures say "
+            "nothing of other groups."
+        )
+        return
+    report.key_values(
+        [
+            ("IoU, 95 % interval", _range(bounds["iou"])),
+            ("IoU (mean over images), 95 % interval", _range(bounds["mean_iou_score"])),
+            ("method", f"{bounds['method']}, {bounds['groups']} of them"),
+        ]
+    )
+    if bounds["groups"] < FEW_GROUPS:
+        report.notice(
+            f"{bounds['groups']} groups are few: the true interval is wider than the one shown."
+        )
+
+
+def _range(bounds: list[float]) -> str:
+    return "n/a" if np.isnan(bounds[0]) else f"{bounds[0]:.4f} to {bounds[1]:.4f}"
+
+
 def _add_classes(report: Report, evaluation: Evaluation) -> None:
     label_map, scores = evaluation.contract.label_map, evaluation.scores
     report.section("Classes", "Values of the data set as a whole; n/a where a class never occurs.")
     report.table(
-        ["class", "IoU", "Dice", "precision", "recall", "true pixels"],
+        [
+            "class",
+            "IoU",
+            "IoU, 95 % interval",
+            "Dice",
+            "precision",
+            "recall",
+            "boundary IoU",
+            "HD95, pixels",
+            "true pixels",
+        ],
         [
             (
-                name,
-                float(scores.iou[k]),
-                float(scores.dice[k]),
-                float(scores.precision[k]),
-                float(scores.recall[k]),
-                int(scores.support[k]),
+                figures["name"],
+                figures["iou"],
+                _range(bounds),
+                *(figures[key] for key in ("dice", "precision", "recall", "boundary_iou", "hd95")),
+                figures["support"],
             )
-            for k, name in enumerate(label_map.names)
+            for figures, bounds in zip(
+                class_figures(evaluation),
+                intervals(evaluation)["classes"].values(),
+                strict=True,
+            )
         ],
+    )
+    report.paragraph(
+        "Boundary IoU compares strips along the edges, 2 % of the diagonal wide. HD95 is how far "
+        "apart 95 % of the edge lies at most, averaged over the images that have the class in "
+        "truth and prediction."
     )
     report.legend((label.name, label.colour) for label in label_map.classes)
     absent = [n for n, count in zip(label_map.names, scores.support, strict=True) if not count]
@@ -108,6 +165,11 @@ def _add_threshold(report: Report, evaluation: Evaluation) -> None:
         "flatters the model."
     )
     report.chart(precision_recall_chart(curve, threshold))
+    kitti = sweep_figures(curve)["kitti_perspective"]
+    report.paragraph("KITTI road's figures, in perspective view (its leader board: bird's-eye):")
+    report.table(
+        ["MaxF", "AP (11 points)", "precision", "recall", "FPR", "FNR"], [list(kitti.values())]
+    )
 
 
 def _add_images(report: Report, evaluation: Evaluation) -> None:
@@ -122,6 +184,25 @@ def _add_images(report: Report, evaluation: Evaluation) -> None:
         ["image", "group", "dice_loss", "iou_score"],
         [(row.id, row.group, row.dice_loss, row.iou_score) for row in rows],
     )
+
+
+def _add_slices(report: Report, evaluation: Evaluation) -> None:
+    report.section("Slices", "Data-set IoU on parts of the images; the groups worst first.")
+    parts = slices(evaluation.images, evaluation.contract.is_binary)
+    report.table(["by", "part", "images", "IoU"], [(p.by, p.name, p.images, p.iou) for p in parts])
+
+
+def _add_calibration(report: Report, evaluation: Evaluation) -> None:
+    counts = evaluation.confidence
+    error = expected_calibration_error(counts)
+    if np.isnan(error):
+        return
+    report.section(
+        "Calibration",
+        f"Expected calibration error {error:.4f}: how far the probability is from the share of "
+        "pixels that are right, on average.",
+    )
+    report.chart(reliability_chart(*reliability(counts), counts[0]))
 
 
 def _add_examples(report: Report, evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""The files of an evaluation: evaluation.json, per_image.csv, the figures KFP shows, the table."""
+"""The files of an evaluation: evaluation.json, per_image.csv, what KFP shows, the text table."""
 
 import csv
 import json
@@ -6,20 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.evaluate.evaluation import Evaluation
+from components.evaluate.figures import per_image_figures, to_json
 from components.evaluate.scoring import ImageScores
 from segmentor.thresholds import STEPS, sweep
 
-SCHEMA_VERSION = 1
 EVALUATION_FILE = "evaluation.json"
 PER_IMAGE_FILE = "per_image.csv"
 
-EMPTY_TRUTH_POLICY = (
-    "An image whose truth holds no foreground scores IoU 1 if none is predicted, else 0; "
-    "data-set values add the pixels of all images first and need no such rule."
-)
 # Longer tables are for the CSV, not for eyes.
 TABLE_ROWS = 50
 # Points of the ROC curve that the pipelines page draws.
@@ -44,81 +39,6 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON for people and programs: indented, finite numbers only."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
-
-
-def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns the content of evaluation.json; what is undefined is null."""
-    contract, scores = evaluation.contract, evaluation.scores
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "checkpoint_digest": evaluation.checkpoint_digest,
-        "dataset_digest": evaluation.dataset.digest,
-        "label_map": contract.label_map.to_json(),
-        "threshold": contract.threshold if contract.is_binary else None,
-        "samples": len(evaluation.images),
-        "groups": len({image.group for image in evaluation.images}),
-        "dataset": dataset_figures(evaluation),
-        "per_image": per_image_figures(evaluation),
-        "classes": [
-            {
-                "name": name,
-                "iou": float(scores.iou[k]),
-                "dice": float(scores.dice[k]),
-                "precision": float(scores.precision[k]),
-                "recall": float(scores.recall[k]),
-                "support": int(scores.support[k]),
-            }
-            for k, name in enumerate(contract.label_map.names)
-        ],
-        "empty_truth": empty_truth(evaluation),
-        "confusion": evaluation.confusion.tolist(),
-        "provenance": contract.provenance,
-    }
-
-
-def dataset_figures(evaluation: Evaluation) -> dict[str, float]:
-    """Values of the set as a whole: pixels are added up before they are divided."""
-    confusion = evaluation.confusion
-    total = confusion.sum()
-    return {
-        "iou": evaluation.iou,
-        "mean_iou": evaluation.scores.mean_iou(),
-        "mean_dice": evaluation.scores.mean_dice(),
-        "pixel_accuracy": float(np.trace(confusion) / total) if total else float("nan"),
-    }
-
-
-def per_image_figures(evaluation: Evaluation) -> dict[str, float]:
-    """Means over images: each image counts the same, however many pixels it has."""
-    return {
-        "mean_dice_loss": _mean([image.dice_loss for image in evaluation.images]),
-        "mean_iou_score": _mean([image.iou_score for image in evaluation.images]),
-    }
-
-
-def empty_truth(evaluation: Evaluation) -> dict[str, Any]:
-    """What the images without foreground did; of a multiclass model there is no foreground."""
-    empty = [i for i in evaluation.images if i.valid_pixels and not i.has_truth()]
-    if not evaluation.contract.is_binary:
-        empty = []
-    return {
-        "policy": EMPTY_TRUTH_POLICY,
-        "images": len(empty),
-        "false_positive_pixels": int(sum(image.confusion[0, 1:].sum() for image in empty)),
-        "images_without_ground_truth": sum(not i.valid_pixels for i in evaluation.images),
-    }
-
-
-def main_figures(evaluation: Evaluation) -> dict[str, float | int]:
-    """The flat, finite numbers of the KFP Metrics artifact."""
-    figures: dict[str, float | int] = {
-        **dataset_figures(evaluation),
-        **per_image_figures(evaluation),
-    }
-    for name, iou in zip(evaluation.contract.label_map.names, evaluation.scores.iou, strict=True):
-        figures[f"iou_{name}"] = float(iou)
-    figures["samples"] = len(evaluation.images)
-    return {key: value for key, value in figures.items() if np.isfinite(value)}
 
 
 def classification_metrics(evaluation: Evaluation) -> dict[str, Any]:
@@ -169,20 +89,9 @@ def text_table(evaluation: Evaluation) -> str:
 
 
 def _row(image: ImageScores) -> list[Any]:
-    hits = np.diag(image.confusion)
-    counts = np.stack([hits, image.confusion.sum(0) - hits, image.confusion.sum(1) - hits], axis=1)
     scores = ["" if np.isnan(v) else f"{v:.6f}" for v in (image.dice_loss, image.iou_score)]
-    brightness = f"{image.brightness:.4f}"
-    return [image.id, image.group, *scores, *image.size, brightness, *_flat(counts)]
-
-
-def _flat(counts: NDArray[np.int64]) -> list[int]:
-    return [int(value) for value in counts.ravel()]
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    counts = [int(value) for value in image.counts.ravel()]
+    return [image.id, image.group, *scores, *image.size, f"{image.brightness:.4f}", *counts]
 
 
 def _finite(value: Any) -> Any:

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.boundary import BoundaryScores, score_boundaries
 from segmentor.contract import ModelContract
-from segmentor.inference import mask_at, probability_at
+from segmentor.inference import probability_at
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.metrics import class_scores, confusion_matrix, soft_dice_loss
 
@@ -27,6 +28,20 @@ class ImageScores:
     dice_loss: float
     iou_score: float
     confusion: NDArray[np.int64]
+    boundary: BoundaryScores
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """True positives, false positives, false negatives of each class: int64 (K, 3)."""
+        hits = np.diag(self.confusion)
+        return np.stack(
+            [hits, self.confusion.sum(axis=0) - hits, self.confusion.sum(axis=1) - hits], axis=1
+        )
+
+    @property
+    def foreground_share(self) -> float:
+        """Share of the pixels with ground truth that are not of the first class."""
+        return float(self.confusion[1:].sum() / max(1, self.valid_pixels))
 
     @property
     def valid_pixels(self) -> int:
@@ -43,6 +58,7 @@ def score_image(
     group: str,
     pixels: NDArray[np.uint8],
     truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
     probability: NDArray[np.float32],
     contract: ModelContract,
 ) -> ImageScores:
@@ -57,11 +73,12 @@ def score_image(
         group: Its group.
         pixels: RGB uint8 (H', W', 3), as decoded.
         truth: uint8 (H, W).
+        prediction: uint8 (H, W), the mask that `mask_at` takes from the probability.
         probability: float32 (C, h, w) of this image.
         contract: Of the model.
     """
-    prediction = mask_at(probability, contract, truth.shape)
-    confusion = confusion_matrix(truth, prediction, len(contract.label_map))
+    classes = len(contract.label_map)
+    confusion = confusion_matrix(truth, prediction, classes)
     return ImageScores(
         id=sample_id,
         group=group,
@@ -70,6 +87,7 @@ def score_image(
         dice_loss=_dice_loss(probability, truth, contract.is_binary),
         iou_score=_iou_score(confusion, contract.is_binary),
         confusion=confusion,
+        boundary=score_boundaries(truth, prediction, classes),
     )
 
 

@@ -1,0 +1,87 @@
+"""How well edges are met: boundary IoU, and the 95 % Hausdorff distance."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentor.label_map import IGNORE_INDEX
+
+# Width of the boundary as a share of the image's diagonal.
+# Source: Cheng et al., "Boundary IoU", CVPR 2021.
+BOUNDARY_SHARE = 0.02
+PERCENTILE = 95
+
+
+@dataclass(frozen=True)
+class BoundaryScores:
+    """Of one image, per class: boundary pixels in both and in either, int64 (K,), and HD95.
+
+    `hd95` is in pixels of the source, NaN where the class is not in both truth and prediction.
+    """
+
+    intersection: NDArray[np.int64]
+    union: NDArray[np.int64]
+    hd95: NDArray[np.float64]
+
+
+def score_boundaries(
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
+) -> BoundaryScores:
+    """Compares the edges of each class; ignored pixels belong to no class on either side.
+
+    Args:
+        truth: uint8 (H, W).
+        prediction: uint8 (H, W).
+        classes: K.
+    """
+    valid = truth != IGNORE_INDEX
+    width = max(1, round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))))
+    intersection = np.zeros(classes, np.int64)
+    union = np.zeros(classes, np.int64)
+    distances = np.full(classes, np.nan)
+    for index in range(classes):
+        true, predicted = truth == index, (prediction == index) & valid
+        if not (true.any() or predicted.any()):
+            continue
+        true_edge, predicted_edge = boundary(true, width), boundary(predicted, width)
+        intersection[index] = np.count_nonzero(true_edge & predicted_edge)
+        union[index] = np.count_nonzero(true_edge | predicted_edge)
+        if true.any() and predicted.any():
+            distances[index] = hausdorff(true, predicted)
+    return BoundaryScores(intersection, union, distances)
+
+
+def boundary(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """The pixels of a mask (H, W) within `width` of its edge; the image's border is an edge."""
+    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    inner = cv2.erode(framed, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1]
+    return mask & (inner == 0)
+
+
+def hausdorff(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], percentile: float = PERCENTILE
+) -> float:
+    """The larger of the two directed percentile distances between the edges, in pixels."""
+    rows, columns = np.nonzero(first | second)
+    # Both edges lie inside: nothing outside of this box can change a distance.
+    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    edges = [_edge(mask[box]) for mask in (first, second)]
+    away = [_distance_to(edge) for edge in edges]
+    return max(
+        float(np.percentile(away[1][edges[0]], percentile)),
+        float(np.percentile(away[0][edges[1]], percentile)),
+    )
+
+
+def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the mask with a neighbour (of four) outside it, or outside the array."""
+    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return mask & (cv2.erode(framed, cross)[1:-1, 1:-1] == 0)
+
+
+def _distance_to(edge: NDArray[np.bool_]) -> NDArray[np.float32]:
+    distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance, np.float32)
