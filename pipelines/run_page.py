@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 from pipelines.run_record import RunRecord
+from segmentor.image_io import decode_image
 from segmentor.report import Report
 
 FILE_NAME = "index.html"
 REPORTS = "reports"
+PREDICTIONS = "predictions"
 _HTML = "system.HTML"
 # Shown large, when the run measured them: step, output, key, what it is.
 _FIGURES = (
@@ -34,6 +36,10 @@ def write_run_page(record: RunRecord) -> Path:
     if reports:
         page.section("Reports")
         page.links(reports)
+    overlays = sorted((record.folder / PREDICTIONS).glob("*.overlay.png"))
+    if overlays:
+        page.section("Predictions", "What the served model answered.")
+        page.pictures((path.name, decode_image(path.read_bytes())) for path in overlays)
     page.section("Steps")
     page.table(
         ["step", "state", "seconds"],

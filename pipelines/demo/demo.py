@@ -14,6 +14,7 @@ from pipelines.local_run import run_local
 from pipelines.predict_client import MEDIA_TYPES, Predictor
 from pipelines.predictor_process import running_predictor
 from pipelines.run_command import object_store
+from pipelines.run_page import PREDICTIONS, write_run_page
 from pipelines.run_record import RunRecord, StepRecord
 from pipelines.run_summary import published_uri, read_json, summary
 from pipelines.step_display import StepDisplay
@@ -22,7 +23,6 @@ from segmentor.object_store import ObjectStore, ObjectUri
 
 MODEL = "road"
 EXPORT = ObjectUri("datasets", "demo/road-scenes.zip")
-PREDICTIONS = "predictions"
 REQUESTS = 20  # of the latency figure
 MIN_IOU = 0.9
 PARAMETERS = {
@@ -49,6 +49,7 @@ def run_demo(folder: Path) -> None:
             _upload_scenes(ObjectStore.from_environment(environment))
         record = run_local("host", PARAMETERS, folder, environment=environment)
         overlay, latency = _serve_and_predict(record, environment)
+    write_run_page(record)  # again: now with the prediction
     print(summary(record))
     print(f"prediction {overlay}, {1000 * latency:.0f} ms (median of {REQUESTS} requests)")
     print(f"finished   in {time.monotonic() - start:.0f} s")
