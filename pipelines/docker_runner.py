@@ -108,8 +108,9 @@ class DockerRunner:
             container.start()
             self._running.add(container)
         try:
-            with log.open("ab") as file:
-                for block in container.logs(stream=True, follow=True):
+            output = container.logs(stream=True, follow=True)
+            with log.open("ab") as file, contextlib.closing(output):
+                for block in output:
                     file.write(block)
                     file.flush()
             return int(container.wait()["StatusCode"])
@@ -122,14 +123,14 @@ class DockerRunner:
 def _client() -> Iterator["DockerClient"]:
     import docker
 
+    client = docker.from_env()
     try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        raise SegmentorError(
-            "Docker Engine", f"no answer ({error})", remedy="start it, or use --runner host"
-        ) from error
-    try:
+        try:
+            client.ping()
+        except (docker.errors.DockerException, OSError) as error:
+            raise SegmentorError(
+                "Docker Engine", f"no answer ({error})", remedy="start it, or use --runner host"
+            ) from error
         yield client
     finally:
         client.close()
