@@ -26,7 +26,7 @@ from components.convert_labels.label_pixels import make_tables
 from components.convert_labels.label_report import ReportFacts, write_label_report
 from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
-from components.convert_labels.source_files import open_source
+from components.convert_labels.source_listing import open_source
 from segmentor import __version__
 from segmentor.dataset import Dataset, DatasetWriter
 from segmentor.errors import ConfigError, DataError

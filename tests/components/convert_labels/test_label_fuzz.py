@@ -15,7 +15,7 @@ from components.convert_labels.formats import coco, cvat_xml, datumaro_json
 from components.convert_labels.formats.paired_folders import parse_label_colours
 from components.convert_labels.formats.segmentation_mask import parse_label_map
 from components.convert_labels.painting import paint
-from components.convert_labels.source_files import open_source
+from components.convert_labels.source_listing import open_source
 from segmentor.errors import SegmentorError
 from tests.components.convert_labels.label_builders import (
     coco_export,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.convert_labels.source_files import open_source
+from components.convert_labels.source_listing import open_source
 from segmentor.errors import DataError
 
 

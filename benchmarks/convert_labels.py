@@ -1,0 +1,267 @@
+"""How fast labels are converted, and in how much memory: `python -m benchmarks.convert_labels`.
+
+One synthetic task, as "CVAT for images 1.1" and as "Segmentation mask 1.1", is converted by us and
+by datumaro; the limit is what the same cores need to decode and encode those files and nothing
+else. Then the memory at 1,000 and 20,000 images, and the split of a million samples.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from segmentor.dataset import Sample
+from segmentor.digests import canonical_json
+from segmentor.image_io import decode_image, encode_png
+from segmentor.label_map import LabelMap
+
+LABELS = {f"class_{n:02d}": (20 * n + 10, 255 - 20 * n, (70 * n) % 256) for n in range(10)}
+SIZE = (720, 1280)
+SHAPES = 40
+OUTPUTS = ("dataset", "label-report", "label-metrics")
+
+
+def draw(folder: Path, count: int, size: tuple[int, int]) -> tuple[Path, Path]:
+    """Writes the task as an XML export and as a mask export; returns both folders."""
+    xml_folder, mask_folder = folder / "xml", folder / "masks"
+    (xml_folder / "images").mkdir(parents=True)
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (mask_folder / name).mkdir(parents=True)
+    labels = "".join(
+        f"<label><name>{name}</name><color>#{bytes(colour).hex()}</color></label>"
+        for name, colour in LABELS.items()
+    )
+    parts = [f"<annotations><meta><task><labels>{labels}</labels></task></meta>"]
+    for number in range(count):
+        stem = f"frame_{number:06d}"
+        image, mask, shapes = scene(number, size)
+        for target in (xml_folder / "images", mask_folder / "JPEGImages"):
+            (target / f"{stem}.jpg").write_bytes(image)
+        (mask_folder / "SegmentationClass" / f"{stem}.png").write_bytes(mask)
+        attributes = f'id="{number}" name="{stem}.jpg" width="{size[1]}" height="{size[0]}"'
+        parts.append(f"<image {attributes}>{shapes}</image>")
+    (xml_folder / "annotations.xml").write_text("\n".join(parts) + "</annotations>")
+    lines = ["background:0,0,0::", *(f"{n}:{','.join(map(str, c))}::" for n, c in LABELS.items())]
+    (mask_folder / "labelmap.txt").write_text("\n".join(lines))
+    stems = "".join(f"frame_{number:06d}\n" for number in range(count))
+    (mask_folder / "ImageSets" / "Segmentation" / "default.txt").write_text(stems)
+    return xml_folder, mask_folder
+
+
+def scene(seed: int, size: tuple[int, int]) -> tuple[bytes, bytes, str]:
+    """Returns a JPEG that weighs what a photograph does, its colour mask, and its polygons."""
+    random = np.random.default_rng(seed)
+    height, width = size
+    coarse = random.integers(0, 256, (18, 32, 3), dtype=np.uint8)
+    pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    pixels += random.integers(-12, 13, pixels.shape, dtype=np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    mask = np.zeros((height, width, 3), np.uint8)
+    elements = []
+    for z_order in range(SHAPES):
+        name = list(LABELS)[int(random.integers(len(LABELS)))]
+        angles = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(8, 40))))
+        radius = random.uniform(0.02, 0.15) * height * random.uniform(0.7, 1.3, len(angles))
+        x = np.clip(random.uniform(0, width) + radius * np.cos(angles), 0, width)
+        y = np.clip(random.uniform(0, height) + radius * np.sin(angles), 0, height)
+        points = ";".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True))
+        elements.append(f'<polygon label="{name}" points="{points}" z_order="{z_order}"/>')
+        polygon = np.stack([x, y], axis=1).round().astype(np.int32)
+        cv2.fillPoly(mask, [polygon], LABELS[name])
+    return buffer.getvalue(), encode_png(mask, 6), "".join(elements)
+
+
+def convert(source: Path, folder: Path) -> int:
+    """Runs the step as a process of its own; returns the peak memory of its largest process."""
+    paths = [part for name in OUTPUTS for part in (f"--{name}", str(folder / name))]
+    command = [sys.executable, "-m", "components.convert_labels", "--source", str(source), *paths]
+    wrapper = (
+        "import resource,subprocess,sys\n"
+        "subprocess.run(sys.argv[1:],check=True,stderr=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", wrapper, *command], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout) * 1024
+
+
+def convert_by_datumaro(source: Path, folder: Path, kind: str) -> None:
+    """What a user of datumaro runs: import, shapes to masks, export index masks of VOC."""
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "import datumaro\n"
+        f"d = datumaro.Dataset.import_from(sys.argv[1], {kind!r})\n"
+        "d.transform('polygons_to_masks')\n"
+        "d.export(sys.argv[2], 'voc_segmentation', save_media=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(source), str(folder / "voc")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def limit(folder: Path, has_masks: bool) -> None:
+    """Decodes every image, decodes every colour mask if any, and encodes every index mask."""
+    stems = sorted(path.stem for path in (folder / "masks" / "SegmentationClass").iterdir())
+    cores = len(os.sched_getaffinity(0))
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        pool.starmap(decode_and_encode, [(folder / "masks", s, has_masks) for s in stems], 4)
+
+
+def decode_and_encode(folder: Path, stem: str, has_mask: bool) -> int:
+    """The part of the work that no program can leave out."""
+    decode_image((folder / "JPEGImages" / f"{stem}.jpg").read_bytes(), at_least=(32, 32))
+    encoded = (folder / "SegmentationClass" / f"{stem}.png").read_bytes()
+    index = _index_masks.get(stem)
+    if has_mask:
+        decode_image(encoded)
+    return len(encode_png(index))
+
+
+_index_masks: dict[str, np.ndarray] = {}
+
+
+def prepare_index_masks(folder: Path) -> None:
+    """Keeps the masks to encode in memory, so that the limit's encoding has the real content."""
+    for path in (folder / "masks" / "SegmentationClass").iterdir():
+        rgb = decode_image(path.read_bytes())
+        _index_masks[path.stem] = (
+            np.unique(rgb[:, :, 0] // 20, return_inverse=True)[1]
+            .astype(np.uint8)
+            .reshape(rgb.shape[:2])
+        )
+
+
+def best_of(runs: int, work: Callable[[Path], object]) -> float:
+    """Returns the shortest of some runs, in seconds; each gets an empty folder."""
+    seconds = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.monotonic()
+            work(Path(folder))
+            seconds.append(time.monotonic() - start)
+    return min(seconds)
+
+
+def measure_speed(folder: Path, count: int, runs: int) -> dict[str, float]:
+    """Compares with datumaro and with the limit, on both exports."""
+    xml_folder, mask_folder = draw(folder, count, SIZE)
+    prepare_index_masks(folder)
+    figures = {}
+    for name, source, kind, has_masks in (
+        ("xml", xml_folder, "cvat", False),
+        ("masks", mask_folder, "voc_segmentation", True),
+    ):
+        ours = best_of(runs, lambda out, source=source: convert(source, out))
+        theirs = best_of(
+            1, lambda out, source=source, kind=kind: convert_by_datumaro(source, out, kind)
+        )
+        least = best_of(runs, lambda _, has=has_masks: limit(folder, has))
+        figures[f"{name}_images_per_s"] = count / ours
+        figures[f"{name}_times_datumaro"] = theirs / ours
+        figures[f"{name}_of_limit"] = least / ours
+    return figures
+
+
+def measure_memory(folder: Path, small: int, large: int) -> dict[str, float]:
+    """Compares the peak memory at two counts of images, in a zip."""
+    figures = {}
+    for count in (small, large):
+        path = folder / f"{count}.zip"
+        image, mask, shapes = scene(0, (120, 160))
+        with zipfile.ZipFile(path, "w") as archive:
+            xml = io.StringIO()
+            xml.write("<annotations><meta><task><labels>")
+            for name in LABELS:
+                xml.write(f"<label><name>{name}</name></label>")
+            xml.write("</labels></task></meta>")
+            for number in range(count):
+                name = f"frame_{number:06d}.jpg"
+                # The comment makes each image's content, and so its digest, its own.
+                archive.writestr(f"images/{name}", image + number.to_bytes(4, "big"))
+                xml.write(f'<image name="{name}" width="160" height="120">{shapes}</image>')
+            archive.writestr("annotations.xml", xml.getvalue() + "</annotations>")
+        figures[f"rss_mb_at_{count}"] = convert(path, folder / str(count)) / 1e6
+        path.unlink()
+        shutil.rmtree(folder / str(count))
+    figures["rss_ratio"] = figures[f"rss_mb_at_{large}"] / figures[f"rss_mb_at_{small}"]
+    return figures
+
+
+SPLIT_CODE = """
+import resource, sys, time
+from pathlib import Path
+from components.split.leak_audit import find_leaks
+from components.split.sample_table import read_table
+from components.split.step import Request, assign
+from segmentor.dataset import Dataset
+from segmentor.near_duplicates import near_duplicates_of
+start = time.monotonic()
+dataset = Dataset(Path(sys.argv[1]))
+table = read_table(dataset.iter_samples(), len(dataset.label_map))
+pairs = near_duplicates_of(dataset, table.hashes)
+request = Request(Path(), (Path(),) * 3, Path())
+splits, _ = assign(request, table, pairs, (0.7, 0.2, 0.1))
+leaks = find_leaks(table, splits)
+print(time.monotonic() - start, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+"""
+
+
+def measure_split(folder: Path, count: int) -> dict[str, float]:
+    """Divides a simulated list of so many samples, each its own group, of four classes."""
+    dataset = folder / "simulated"
+    dataset.mkdir()
+    labels = LabelMap.of(["background", "road", "car", "tram"])
+    manifest = {"schema_version": 1, "label_map": labels.to_json(), "samples": count}
+    (dataset / "manifest.json").write_text(json.dumps({**manifest, "digest": "", "groups": count}))
+    random = np.random.default_rng(0)
+    with (dataset / "samples.jsonl").open("w") as lines:
+        for number in range(count):
+            digest = "sha256:" + random.bytes(32).hex()
+            present = (random.random(4) < (1, 0.9, 0.3, 0.001)).tolist()
+            sample = Sample(
+                f"drive_{number // 1000}_{number % 1000:06d}", f"group {number}", "", 720, 1280,
+                tuple(1000 * value for value in present), "jpg", digest, digest,
+                "shard-00000.tar", 0, 0, 0, 0, random.bytes(8).hex(),
+            )  # fmt: skip
+            lines.write(canonical_json(asdict(sample)) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-c", SPLIT_CODE, str(dataset)], check=True, capture_output=True, text=True
+    )
+    names = ("split_seconds", "split_cpu_seconds", "split_rss_gib")
+    return dict(zip(names, map(float, done.stdout.split()), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--only", choices=("speed", "memory", "split"), default=None)
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.only in (None, "speed"):
+            figures |= measure_speed(Path(folder), arguments.images, arguments.runs)
+        if arguments.only in (None, "memory"):
+            figures |= measure_memory(Path(folder), 1000, 20_000)
+        if arguments.only in (None, "split"):
+            figures |= measure_split(Path(folder), 1_000_000)
+    print(json.dumps({key: round(value, 3) for key, value in figures.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Lists the files of a zip or a folder, and refuses what would be unsafe to read."""
+
+import os
+import re
+import stat
+import struct
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from components.convert_labels.source_files import PLAIN_FILE, SourceFile, SourceFiles
+from segmentor.errors import DataError
+
+# Files that operating systems leave in archives.
+_CLUTTER = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\._)", re.IGNORECASE)
+_UTF8_FLAG = 0x800
+_ENCRYPTED_FLAG = 0x1
+# Photographs and index masks pack to 1:1 to 1:200; a bomb packs to 1:1000.
+BOMB_RATIO = 300
+BOMB_BYTES = 32 << 20
+
+
+def open_source(path: Path, where: str) -> SourceFiles:
+    """Lists a zip or a folder.
+
+    Args:
+        path: Where it lies.
+        where: What to call it in errors: what the user gave.
+
+    Raises:
+        DataError: nothing there, no zip, or names that would be unsafe to use.
+    """
+    if path.is_dir():
+        files = _list_folder(path, where)
+    elif path.is_file():
+        files = _list_zip(path, where)
+    else:
+        raise DataError(where, "no such file or folder", "a CVAT export: a zip or a folder")
+    if not files:
+        raise DataError(where, "no files", "a CVAT export: a zip or a folder")
+    return SourceFiles(where, files)
+
+
+def _list_folder(root: Path, where: str) -> dict[str, SourceFile]:
+    files = {}
+    real_root = root.resolve()
+    for folder, folder_names, file_names in os.walk(root):
+        folder_names.sort()
+        for name in sorted(folder_names + file_names):
+            path = Path(folder, name)
+            relative = path.relative_to(root).as_posix()
+            if path.is_symlink() and (
+                not path.resolve().is_relative_to(real_root) or path.is_dir()
+            ):
+                raise DataError(
+                    f"{where}: {_shown(relative)}",
+                    "a link to a folder or out of the export",
+                    "plain files",
+                    "copy what it points at to its place",
+                )
+            if path.is_dir() or _CLUTTER.search(relative):
+                continue
+            _refuse_surrogates(relative, where)
+            if not path.is_file():
+                raise DataError(f"{where}: {relative}", "no plain file", "plain files")
+            size = path.stat().st_size
+            files[relative] = SourceFile(relative, str(path), PLAIN_FILE, size, size, 0, False)
+    return files
+
+
+def _list_zip(path: Path, where: str) -> dict[str, SourceFile]:
+    files: dict[str, SourceFile] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.filelist
+            archive.filelist = []
+            archive.NameToInfo = {}
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
+        raise DataError(
+            where, f"no complete zip ({error})", "a zip or a folder", "download the export again"
+        ) from error
+    for member in members:
+        name = _member_name(member, where)
+        if member.is_dir() or _CLUTTER.search(name):
+            continue
+        if name in files:
+            raise DataError(f"{where}: {name}", "the same file name twice", "one file a name")
+        files[name] = SourceFile(
+            name,
+            str(path),
+            member.header_offset,
+            member.compress_size,
+            member.file_size,
+            member.CRC,
+            member.compress_type == zipfile.ZIP_DEFLATED,
+        )
+        _refuse_member(member, f"{where}: {name}")
+    return files
+
+
+def _member_name(member: zipfile.ZipInfo, where: str) -> str:
+    name = member.orig_filename
+    if not member.flag_bits & _UTF8_FLAG and not name.isascii():
+        # macOS and old archivers write UTF-8 without saying so; zipfile then reads it as cp437.
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            raise DataError(
+                f"{where}: {_shown(name)}", "a file name that is not UTF-8", "UTF-8 names"
+            ) from None
+    parts = PurePosixPath(name).parts
+    if (
+        not parts
+        or name.startswith("/")
+        or ".." in parts
+        or "\\" in name
+        or "\0" in name
+        or re.match(r"[A-Za-z]:", name)
+    ):
+        raise DataError(
+            f"{where}: {_shown(name)}", "a name that leaves the archive", "relative paths with '/'"
+        )
+    return "/".join(parts)
+
+
+def _refuse_member(member: zipfile.ZipInfo, where: str) -> None:
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise DataError(where, "a symbolic link", "plain files", "zip it with the links followed")
+    if member.flag_bits & _ENCRYPTED_FLAG:
+        raise DataError(where, "an encrypted file", "an archive without a password")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        kind = zipfile.compressor_names.get(member.compress_type, str(member.compress_type))
+        raise DataError(where, f"compression '{kind}'", "stored or deflated files")
+    if member.file_size > BOMB_BYTES and member.file_size > BOMB_RATIO * member.compress_size:
+        raise DataError(
+            where,
+            f"{member.file_size:,} bytes packed into {member.compress_size:,}",
+            f"at most {BOMB_RATIO} times: this looks like a zip bomb",
+        )
+
+
+def _refuse_surrogates(name: str, where: str) -> None:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {_shown(name)}", "a file name that is not UTF-8", "UTF-8 names"
+        ) from None
+
+
+def _shown(name: str) -> str:
+    return ascii(name)[1:-1]
