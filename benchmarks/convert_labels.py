@@ -217,7 +217,8 @@ pairs = near_duplicates_of(dataset, table.hashes)
 request = Request(Path(), (Path(),) * 3, Path())
 splits, _ = assign(request, table, pairs, (0.7, 0.2, 0.1))
 leaks = find_leaks(table, splits)
-print(time.monotonic() - start, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+print(time.monotonic() - start, time.process_time(), memory)
 """
 
 
