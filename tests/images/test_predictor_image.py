@@ -1,7 +1,9 @@
 """The predictor's image as a cluster runs it: arbitrary uid, read-only root, no capabilities."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import numpy as np
@@ -58,21 +60,26 @@ def start(engine, model_folder, repository):
         running.remove(force=True)
 
 
-def _client(running) -> httpx.Client:
+@contextmanager
+def _ready(running) -> Iterator[httpx.Client]:
+    """Waits until the model is ready; yields a client."""
     running.reload()
     port = running.ports["8080/tcp"][0]["HostPort"]
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        running.reload()
-        assert running.status == "running", running.logs().decode()
-        try:
-            if client.get("/v1/models/road").status_code == 200:
-                return client
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"not ready after 60 s: {running.logs().decode()}")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        while not _is_ready(client):
+            running.reload()
+            assert running.status == "running", running.logs().decode()
+            assert time.monotonic() < deadline, running.logs().decode()
+            time.sleep(0.2)
+        yield client
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/v1/models/road").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _image(height=480, width=640) -> bytes:
@@ -80,35 +87,35 @@ def _image(height=480, width=640) -> bytes:
 
 
 def test_it_answers_with_the_mask_of_the_model(start, model_folder):
-    client = _client(start())
     content = _image()
     headers = {"content-type": "image/png"}
-    reply = client.post("/v1/models/road:predict", content=content, headers=headers)
-    assert reply.status_code == 200
     model = OnnxModel(model_folder)
-    assert reply.headers["x-segmentor-digest"] == model.digest
     expected = predict_mask(model.forward, model.contract, content)
-    assert np.array_equal(decode_mask(reply.content, "reply"), expected)
-    twin = client.post("/predict", files={"file": ("a.png", content, "image/png")})
-    assert (twin.status_code, twin.json()["status"]) == (200, "200")
-    assert client.get("/v2/health/live").status_code == 200
-    assert client.get("/metrics").status_code == 200
+    with _ready(start()) as client:
+        reply = client.post("/v1/models/road:predict", content=content, headers=headers)
+        assert reply.status_code == 200
+        assert reply.headers["x-segmentor-digest"] == model.digest
+        assert np.array_equal(decode_mask(reply.content, "reply"), expected)
+        twin = client.post("/predict", files={"file": ("a.png", content, "image/png")})
+        assert (twin.status_code, twin.json()["status"]) == (200, "200")
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/metrics").status_code == 200
 
 
 def test_it_drains_on_sigterm(start):
     running = start()
-    client = _client(running)
-    content = _image(3000, 4000)  # long enough to be under way when the signal comes
+    # Small to send and long to answer: all are under way when the signal comes.
+    content = encode_png(np.zeros((1500, 2000, 3), np.uint8))
     headers = {"content-type": "image/png"}
-    with ThreadPoolExecutor(4) as pool:
+    with _ready(running) as client, ThreadPoolExecutor(12) as pool:
         replies = [
             pool.submit(client.post, "/v1/models/road:predict", content=content, headers=headers)
-            for _ in range(4)
+            for _ in range(12)
         ]
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert not all(reply.done() for reply in replies)
         running.kill("SIGTERM")
-        assert [reply.result().status_code for reply in replies] == [200] * 4
+        assert [reply.result().status_code for reply in replies] == [200] * 12
     assert running.wait(timeout=40)["StatusCode"] == 0
 
 
