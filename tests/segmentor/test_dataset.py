@@ -76,12 +76,21 @@ def test_equal_content_gives_equal_files(tmp_path):
 
 def test_name_used_twice_is_refused(tmp_path):
     image, mask = encode_png(np.zeros((2, 2, 3), np.uint8)), np.zeros((2, 2), np.uint8)
-    with (
-        pytest.raises(DataError, match="the name twice"),
-        DatasetWriter(tmp_path, LABELS, {}) as writer,
-    ):
+    with DatasetWriter(tmp_path, LABELS, {}) as writer:
         writer.add("a", image, mask, "g")
-        writer.add("a", image, mask, "g")
+        with pytest.raises(DataError, match="the name twice"):
+            writer.add("a", image, mask, "g")
+
+
+def test_error_while_writing_leaves_no_manifest(tmp_path):
+    image = encode_png(np.zeros((2, 2, 3), np.uint8))
+
+    def write_bad_mask():
+        with DatasetWriter(tmp_path, LABELS, {}) as writer:
+            writer.add("a", image, np.full((2, 2), 7, np.uint8), "g")
+
+    with pytest.raises(MaskError):
+        write_bad_mask()
     assert not (tmp_path / "manifest.json").exists()
 
 
