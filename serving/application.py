@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from segmentor import __version__
 from serving import logs
 from serving.model import FixedRepository, HonestDataPlane
+from serving.openapi import add_docs
 from serving.refusals import RETRY_AFTER_SECONDS, NotReady, Refusal
 from serving.request_door import RequestDoor
 from serving.routes import PredictRoutes, predict_router
@@ -53,6 +54,7 @@ def build_application(
     for error in (ModelNotReady, ServerNotReady):
         app.add_exception_handler(error, _not_ready)
     app.add_exception_handler(Exception, _internal_error)
+    add_docs(app, served)
     identity = {
         "X-Segmentor-Model": served.name,
         "X-Segmentor-Version": served.version,
@@ -70,6 +72,21 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
     def get(path: str, handler: Any, reply: Any = None, tag: str = "V2") -> None:
         router.add_api_route(path, handler, methods=["GET"], response_model=reply, tags=[tag])
 
+    # KServe's own answer 501 to every version, also to one in the query.
+    async def latest_metadata(model_name: str) -> Any:
+        return await v2.model_metadata(model_name)
+
+    async def latest_ready(model_name: str) -> Any:
+        return await v2.model_ready(model_name)
+
+    async def metadata(model_name: str, model_version: str) -> Any:
+        dataplane.check_version(model_name, model_version)
+        return await v2.model_metadata(model_name)
+
+    async def ready(model_name: str, model_version: str) -> Any:
+        dataplane.check_version(model_name, model_version)
+        return await v2.model_ready(model_name)
+
     get("/", dataplane.live, tag="health")
     get("/metrics", metrics_handler, tag="health")
     get("/v1/models", v1.models, tag="V1")
@@ -78,10 +95,10 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
     get("/v2/health/live", v2.live, ServerLiveResponse)
     get("/v2/health/ready", v2.ready, ServerReadyResponse)
     get("/v2/models", v2.models, ListModelsResponse)
-    get(model, v2.model_metadata, ModelMetadataResponse)
-    get(f"{model}/ready", v2.model_ready, ModelReadyResponse)
-    get(versioned, v2.model_metadata, ModelMetadataResponse)
-    get(f"{versioned}/ready", v2.model_ready, ModelReadyResponse)
+    get(model, latest_metadata, ModelMetadataResponse)
+    get(f"{model}/ready", latest_ready, ModelReadyResponse)
+    get(versioned, metadata, ModelMetadataResponse)
+    get(f"{versioned}/ready", ready, ModelReadyResponse)
     for verb, handler in (("load", v2.load), ("unload", v2.unload)):
         path = "/v2/repository/models/{model_name}/" + verb
         router.add_api_route(path, handler, methods=["POST"], tags=["V2"])

@@ -18,7 +18,7 @@ from serving import logs
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
 from serving.prediction import PredictionRequest, guess_megapixels, predict
-from serving.refusals import BadInput, NotFound, Refusal
+from serving.refusals import BadInput, Refusal
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
 from serving.settings import Limits
@@ -42,8 +42,7 @@ class SegmentationServicer(InferenceServicer):
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """Infers one request."""
         model = await self.dataplane.get_model(request.model_name)
-        if request.model_version not in ("", model.served.version):
-            raise NotFound(f"no version '{request.model_version[:80]}', but {model.served.version}")
+        self.dataplane.check_version(request.model_name, request.model_version)
         async with model.admission.place():
             job = Job(lambda served: _infer(served, request, self.limits), _megapixels(request))
             return await self.dataplane.do(request.model_name, job)

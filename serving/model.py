@@ -111,6 +111,16 @@ class HonestDataPlane(DataPlane):
             raise NotFound(f"no model '{name[:80]}' here, but {names}") from error
         return model
 
+    def check_version(self, name: str, version: str) -> None:
+        """Checks that a version that was asked for is the one served; none asked for is.
+
+        Raises:
+            NotFound: another version, or no such model.
+        """
+        served = self.get_model_from_registry(name).served.version
+        if version not in ("", served):
+            raise NotFound(f"no version '{version[:80]}' of '{name[:80]}' here, but {served}")
+
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """Returns KServe's metadata, with the version and the platform filled in."""
         metadata: dict[str, Any] = await super().model_metadata(model_name)

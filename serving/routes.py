@@ -17,7 +17,7 @@ from serving.prediction import (
     guess_megapixels,
     predict,
 )
-from serving.refusals import Busy, NotFound
+from serving.refusals import Busy
 from serving.replies import (
     MEDIA_TYPES,
     choose_output,
@@ -80,9 +80,7 @@ class PredictRoutes:
         self, request: Request, model_name: str, model_version: str | None = None
     ) -> Response:
         """Infers a V2 request: JSON, or JSON followed by binary tensors."""
-        version = self.dataplane.get_model_from_registry(model_name).served.version
-        if model_version not in (None, version):
-            raise NotFound(f"no version '{str(model_version)[:80]}' here, but {version}")
+        self.dataplane.check_version(model_name, model_version or "")
         return await self._answer(
             request,
             model_name,

@@ -1,0 +1,33 @@
+"""LitServe as its documentation has it: one LitAPI, a worker process a device."""
+
+import sys
+
+import litserve
+from fastapi import Request, Response
+from plain_model import PlainModel
+
+
+class Segmentation(litserve.LitAPI):
+    """decode_request -> predict -> encode_response."""
+
+    def setup(self, device: str) -> None:
+        """Loads the model, once a worker."""
+        self.model = PlainModel()
+
+    async def decode_request(self, request: Request) -> bytes:
+        """Reads the upload."""
+        form = await request.form()
+        return await form["file"].read()
+
+    async def predict(self, content: bytes) -> bytes:
+        """Runs the model."""
+        return self.model.predict(content)
+
+    async def encode_response(self, output: bytes) -> Response:
+        """Wraps the PNG."""
+        return Response(output, media_type="image/png")
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Segmentation(enable_async=True), accelerator="cpu")
+    server.run(port=int(sys.argv[1]), log_level="warning", generate_client_file=False)

@@ -1,0 +1,85 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from serving.admission import LARGE_MEGAPIXELS, SECONDS_A_MEGAPIXEL, Admission
+from serving.refusals import Busy, NotReady, TimedOut
+
+
+async def hold(admission: Admission, work):
+    async with admission.place():
+        return await admission.run(work)
+
+
+def test_more_than_the_places_are_refused_and_the_others_are_answered():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=1, time_limit_s=5)
+        gate = threading.Event()
+        tasks = [asyncio.create_task(hold(admission, gate.wait)) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(scenario())
+    assert results[:2] == [True, True]
+    assert all(isinstance(result, Busy) for result in results[2:])
+
+
+def test_work_beyond_the_limit_times_out_and_keeps_its_place_until_its_thread_is_free():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=0, time_limit_s=0.05)
+        gate = threading.Event()
+        with pytest.raises(TimedOut):
+            await hold(admission, gate.wait)
+        with pytest.raises(Busy):
+            await hold(admission, lambda: 1)
+        gate.set()
+        await asyncio.sleep(0.05)
+        return await hold(admission, lambda: 2)
+
+    assert asyncio.run(scenario()) == 2
+
+
+def test_what_waited_too_long_is_not_begun():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=1, time_limit_s=0.1)
+        begun = []
+        slow = asyncio.create_task(hold(admission, lambda: time.sleep(0.3)))
+        late = asyncio.create_task(hold(admission, lambda: begun.append(1)))
+        results = await asyncio.gather(slow, late, return_exceptions=True)
+        await asyncio.sleep(0.3)
+        return results, begun
+
+    results, begun = asyncio.run(scenario())
+    assert all(isinstance(result, TimedOut) for result in results)
+    assert begun == []
+
+
+def test_a_large_image_is_allowed_more_time():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=0, time_limit_s=0.01)
+        megapixels = LARGE_MEGAPIXELS + 1 / SECONDS_A_MEGAPIXEL
+        async with admission.place():
+            return await admission.run(lambda: time.sleep(0.1), megapixels)
+
+    assert asyncio.run(scenario()) is None
+
+
+def test_a_closed_admission_is_not_ready():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=0, time_limit_s=1)
+        admission.close()
+        with pytest.raises(NotReady):
+            await hold(admission, lambda: 1)
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_the_work_are_raised_to_the_caller():
+    async def scenario():
+        await hold(Admission(1, 0, 1), lambda: [][0])
+
+    with pytest.raises(IndexError):
+        asyncio.run(scenario())
