@@ -15,7 +15,13 @@ def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> l
     Raises:
         MaskError: a pixel holds neither a class index nor ignore_index; the first is named.
     """
-    counts = np.bincount(mask.ravel(), minlength=256)
+    # OpenCV counts in float32, exact up to 2^24: so at most that many pixels at once.
+    rows = max(1, (1 << 24) // max(1, mask.shape[1]))
+    counts = sum(
+        cv2.calcHist([mask[top : top + rows]], [0], None, [256], [0, 256]).astype(np.int64)
+        for top in range(0, mask.shape[0], rows)
+    )
+    counts = np.ravel(counts)
     classes = len(label_map)
     stray = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != label_map.ignore_index]
     if stray:
