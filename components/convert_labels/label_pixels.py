@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -66,12 +67,7 @@ def read_colours(label: ColourLabel, tables: PixelTables) -> NDArray[np.uint8]:
     rgb = decode_image(label.file.read(), label.file.name)
     # Four bytes a pixel make one number: red + 256 green + 65536 blue + alpha.
     codes = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).view(np.uint32)[:, :, 0] & 0xFFFFFF
-    # The table is as large as all colours, but only touched pages take memory.
-    positions = np.zeros(1 << 24, np.uint16)
-    values = np.zeros(len(tables.colours) + 1, np.uint8)
-    for position, ((red, green, blue), target) in enumerate(tables.colours, 1):
-        positions[red | green << 8 | blue << 16] = position
-        values[position] = target
+    positions, values = _colour_table(tables)
     found = positions[codes]
     if not found.all():
         y, x = (int(v) for v in np.argwhere(found == 0)[0])
@@ -84,7 +80,19 @@ def read_colours(label: ColourLabel, tables: PixelTables) -> NDArray[np.uint8]:
             f"one of {listed}{', ...' if len(tables.colours) > 8 else ''}",
             "add its label to the label map of the export",
         )
-    return np.asarray(values[found])
+    return np.asarray(cv2.LUT(found, values) if found.itemsize == 1 else values[found], np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _colour_table(tables: PixelTables) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8]]:
+    """Returns the position of each 24-bit colour, 0 for unknown ones, and the value of each."""
+    # As large as all colours, but only touched pages take memory.
+    positions = np.zeros(1 << 24, np.min_scalar_type(len(tables.colours)))
+    values = np.zeros(max(256, len(tables.colours) + 1), np.uint8)
+    for position, ((red, green, blue), target) in enumerate(tables.colours, 1):
+        positions[red | green << 8 | blue << 16] = position
+        values[position] = target
+    return positions, values
 
 
 def read_indices(label: IndexLabel, tables: PixelTables) -> NDArray[np.uint8]:
