@@ -60,6 +60,8 @@ WORKDIR /app
 USER 1000:0
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+# Training writes it into the contract's provenance.
+ENV SEGMENTOR_GIT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="segmentor-trainer" \
       org.opencontainers.image.description="Segmentor's steps train, evaluate and export" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -13,7 +13,7 @@ API_VERSION = "serving.kserve.io/v1beta1"
 MODEL_FORMAT = "onnx-segmentation"
 PREFIX = "segmentor.io"
 # Facts of the contract's provenance that an operator looks for on the cluster.
-_PROVENANCE = ("run_id", "git_revision", "config_digest", "checkpoint_digest")
+_PROVENANCE = ("git_revision", "config_digest", "checkpoint_digest", "train_dataset_digest")
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

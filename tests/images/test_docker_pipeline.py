@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from components.container_images import TRAINER
 from pipelines.demo.cvat_export import write_cvat_export
 from pipelines.demo.scenes import draw_scenes
 from pipelines.local_run import RunFailedError, run_local
@@ -37,8 +38,15 @@ def parameters(export, **changes) -> dict:
 
 @pytest.fixture(scope="module")
 def runs(engine, export, store_environment, tmp_path_factory):
+    labels = engine.api.inspect_image(TRAINER)["Config"]["Labels"]
+    environment = {
+        **store_environment,
+        "OMP_NUM_THREADS": "2",
+        # The image knows its own; it is part of a checkpoint's provenance.
+        "SEGMENTOR_GIT_REVISION": labels["org.opencontainers.image.revision"],
+    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**store_environment, "OMP_NUM_THREADS": "2"}.items():
+        for name, value in environment.items():
             patch.setenv(name, value)
         return {
             runner: run_local(runner, parameters(export), tmp_path_factory.mktemp(runner) / "run")

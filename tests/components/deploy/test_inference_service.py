@@ -29,10 +29,10 @@ def test_what_looks_like_a_number_is_quoted(version):
 
 
 def test_provenance_becomes_annotations():
-    annotations = _render(provenance={"run_id": 7, "git_revision": "abc", "metrics": {}})[
+    annotations = _render(provenance={"config_digest": 7, "git_revision": "abc", "metrics": {}})[
         "metadata"
     ]["annotations"]
-    assert annotations["segmentor.io/run-id"] == "7"
+    assert annotations["segmentor.io/config-digest"] == "7"
     assert annotations["segmentor.io/git-revision"] == "abc"
     assert all(isinstance(value, str) for value in annotations.values())
 
