@@ -13,7 +13,7 @@ IMAGES = {"data": DATA, "trainer": TRAINER, "predictor": PREDICTOR}
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Docker Engine with the three images built; `.ci/docker-tier.sh` provides both."""
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     # Looked at first: docker-py leaks a socket, which is a warning, when nothing listens.
     if host.startswith("unix://") and not Path(host.removeprefix("unix://")).is_socket():
         _refuse(f"no engine at {host}")

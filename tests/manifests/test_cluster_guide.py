@@ -1,5 +1,6 @@
 """docs/cluster.md: each command has the right syntax and flags, and what it names is there."""
 
+import json
 import os
 import re
 import shlex
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from pipelines.compilation import SEGMENTATION_YAML
-from tests.manifests.schemas import problems
+from tests.manifests.schemas import problems, tighten
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/cluster.md"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
@@ -110,6 +112,19 @@ def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
     (annotate,) = [words for words in COMMANDS if words[1:2] == ["annotate"]]
     annotations = [word for word in annotate if word.startswith("serving.kserve.io/")]
     assert annotations[0] == "serving.kserve.io/s3-endpoint=s3.example:443"
+
+
+def test_the_patch_makes_the_storage_initializer_restricted(shared_data):
+    (patch,) = [words for words in COMMANDS if words[1:2] == ["patch"]]
+    change = json.loads(patch[patch.index("--patch") + 1])
+    crd = shared_data.parent / "kserve-crds/serving.kserve.io_clusterstoragecontainers.yaml"
+    schema = yaml.safe_load(crd.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    container = tighten(schema["properties"]["spec"]["properties"]["container"])
+    container.pop("required")
+    assert not list(Draft202012Validator(container).iter_errors(change["spec"]["container"]))
+    context = change["spec"]["container"]["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_segmentor_knows_every_flag():
