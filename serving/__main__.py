@@ -55,8 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until told to stop; returns the exit code: 0 drained, 2 usage, 3 a known error."""
     arguments = build_parser().parse_args(argv)
-    # KServe parses the process's own arguments when it is imported, abbreviations and all.
-    sys.argv = sys.argv[:1]
     try:
         _serve(arguments)
     except SegmentorError as error:
@@ -99,6 +97,9 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     served = load_model(source)
     # Last: importing KServe takes longer than finding that the model is wrong.
+    from serving.lean_kserve import import_kserve
+
+    import_kserve()
     from serving.server import PredictorServer
 
     PredictorServer(served, settings).serve()

@@ -11,7 +11,6 @@ import numpy as np
 from segmentor.contract import ModelContract
 from segmentor.errors import ContractError
 from segmentor.inference import Forward
-from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
 from segmentor.onnx_model import CPU, MODEL_FILE, OnnxModel
 from serving.engines import EXACT, Engine, choose_engine
 
@@ -55,7 +54,7 @@ def load_model(source: ModelSource) -> ServedModel:
         StoreError: the object store is away, or has no such object.
     """
     started = time.perf_counter()
-    if is_object_uri(source.location):
+    if "://" in source.location:
         with tempfile.TemporaryDirectory(prefix="segmentor-model-") as folder:
             served = _open(_download(source.location, Path(folder)), source)
     else:
@@ -94,6 +93,9 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
 
 
 def _download(location: str, folder: Path) -> Path:
+    # Only here: a predictor whose model KServe has mounted starts sooner without the client.
+    from segmentor.object_store import ObjectStore, ObjectUri
+
     uri = ObjectUri.parse(location)
     if not uri.key.endswith(".onnx"):
         uri = uri.child(MODEL_FILE)
