@@ -67,6 +67,11 @@ app.command(
     )
 )(serving.predict)
 app.command(
+    epilog=_examples(
+        "segmentor ui --images photographs", "segmentor ui --url http://127.0.0.1:9000"
+    )
+)(serving.ui)
+app.command(
     "compile",
     epilog=_examples("segmentor compile", "segmentor compile --output build --kubernetes"),
 )(cluster.compile_pipelines)

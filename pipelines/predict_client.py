@@ -63,8 +63,16 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def predict(self, content: bytes, media_type: str, output: str = "mask") -> httpx.Response:
-        """Sends one encoded image; `output` is mask, overlay, json or probability.
+    def predict(
+        self, content: bytes, media_type: str, output: str = "mask", threshold: float | None = None
+    ) -> httpx.Response:
+        """Sends one encoded image.
+
+        Args:
+            content: The encoded image.
+            media_type: Such as image/jpeg.
+            output: mask, overlay, json or probability.
+            threshold: Of binary models: foreground above it; None takes the model's own.
 
         Raises:
             PredictorError: no answer, or a refusal; the server's reason is in the message.
@@ -72,7 +80,7 @@ class Predictor:
         return self._request(
             "POST",
             f"/v1/models/{self.model}:predict",
-            params={"output": output},
+            params={"output": output, **({"threshold": threshold} if threshold else {})},
             content=content,
             headers={"content-type": media_type},
         )

@@ -51,3 +51,24 @@ def predict(
                 f"{predicted.image}  {', '.join(map(str, predicted.files))}  "
                 f"{1000 * predicted.seconds:.0f} ms"
             )
+
+
+@command
+def ui(
+    url: Url = DEFAULT_URL,
+    model: Annotated[str, typer.Option(help="Its name; needed when the server has several.")] = "",
+    images: Annotated[Path | None, typer.Option(help="A folder of images to pick from.")] = None,
+    port: Annotated[int, typer.Option(help="Of the page, on loopback.")] = 8501,
+) -> None:
+    """Open a page for people: pick an image, see its mask.
+
+    Needs a running predictor (`segmentor serve`).
+    """
+    from pipelines.predict_client import Predictor, find_images
+    from pipelines.predictor_page import serve_page
+
+    with Predictor(url, model) as predictor:  # a predictor that is away is said here
+        name = predictor.model
+    if images is not None:
+        find_images(images)
+    raise typer.Exit(serve_page(url, name, images, port))

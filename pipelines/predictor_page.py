@@ -1,0 +1,128 @@
+"""A page for people (Streamlit): an image in, its mask over it, classes and coverage beside it.
+
+It talks to the predictor over HTTP, as any client does. Streamlit runs this file as a script.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.predict_client import MEDIA_TYPES, Predictor, find_images
+from segmentor.errors import SegmentorError
+from segmentor.image_io import decode_image
+from segmentor.label_map import LabelClass, LabelMap
+from segmentor.masks import decode_mask, overlay
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+UPLOAD = "upload one"
+
+
+def serve_page(url: str, model: str, images: Path | None, port: int) -> int:
+    """Serves the page on loopback until Ctrl-C; returns the exit code."""
+    command = [sys.executable, "-m", "streamlit", "run", __file__]
+    command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    command += ["--", "--url", url, "--model", model]
+    if images is not None:
+        command += ["--images", str(images.absolute())]
+    print(f"page: http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr)
+    # Streamlit puts the script's own folder first in the path; our packages lie one above.
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.DEVNULL
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def show_page(url: str, model: str, images: Path | None) -> None:
+    """Draws the page; Streamlit calls this again at every click."""
+    import streamlit as st
+
+    st.set_page_config(page_title=f"Segmentor: {model}", layout="wide")
+    st.title(model)
+    with st.sidebar:
+        name, content = _choose_image(images)
+        opacity = st.slider("mask", 0.0, 1.0, 0.5, 0.05, help="0 shows the image alone")
+    if not content:
+        st.info("Choose an image at the left.")
+        return
+    try:
+        _show_prediction(url, model, name, content, opacity)
+    except SegmentorError as error:
+        st.error(str(error))
+
+
+def _choose_image(images: Path | None) -> tuple[str, bytes]:
+    import streamlit as st
+
+    paths = find_images(images) if images else []
+    names = [str(path.relative_to(images)) if images else "" for path in paths]
+    chosen = st.selectbox("image", [UPLOAD, *names]) if paths else UPLOAD
+    if chosen != UPLOAD:
+        return chosen, paths[names.index(chosen)].read_bytes()
+    upload = st.file_uploader("image file", [suffix[1:] for suffix in MEDIA_TYPES])
+    return (upload.name, upload.getvalue()) if upload else ("", b"")
+
+
+def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: float) -> None:
+    import streamlit as st
+
+    media_type = MEDIA_TYPES.get(Path(name).suffix.lower(), "application/octet-stream")
+    with Predictor(url, model) as predictor:
+        reply = predictor.predict(content, media_type, "json")
+        label_map = _label_map(reply.json())
+        threshold = _choose_threshold() if label_map.is_binary else None
+        if threshold:
+            reply = predictor.predict(content, media_type, "json", threshold)
+        mask = predictor.predict(content, media_type, "mask", threshold).content
+    picture = overlay(decode_image(content), decode_mask(mask, name), label_map, opacity)
+    st.image(picture, caption=name, width="stretch")
+    st.download_button("Download the mask", mask, f"{Path(name).stem}.mask.png", "image/png")
+    st.table(
+        [
+            {
+                "class": item["name"],
+                "coverage": f"{item['coverage']:.1%}",
+                "pixels": f"{item['pixels']:,}",
+            }
+            for item in reply.json()["classes"]
+        ]
+    )
+    st.caption(f"model {reply.headers.get('x-segmentor-digest', '')}")
+
+
+def _choose_threshold() -> float | None:
+    """Returns the threshold that was chosen, or None for the model's own."""
+    import streamlit as st
+
+    with st.sidebar:
+        if st.checkbox("the model's own threshold", value=True):
+            return None
+        return float(st.slider("threshold", 0.05, 0.95, 0.5, 0.05))
+
+
+def _label_map(reply: dict[str, Any]) -> LabelMap:
+    return LabelMap(
+        tuple(LabelClass(item["name"], tuple(item["colour"])) for item in reply["classes"])
+    )
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--images", type=Path)
+    arguments = parser.parse_args()
+    show_page(arguments.url, arguments.model, arguments.images)
+
+
+if __name__ == "__main__":
+    _main()

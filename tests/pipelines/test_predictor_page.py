@@ -1,0 +1,98 @@
+"""The page for people, in a headless browser: upload, look, change the threshold, download."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from red_model import write_red_model
+
+from pipelines.predictor_process import running_predictor
+from segmentor.image_io import decode_image, encode_png
+from segmentor.masks import decode_mask
+
+# A third of the picture is fully red, a third at 40 %, the rest black.
+IMAGE = np.zeros((120, 300, 3), np.uint8)
+IMAGE[:, :100, 0] = 255
+IMAGE[:, 100:200, 0] = 102
+
+
+@pytest.fixture
+def page_url(tmp_path: Path) -> Iterator[str]:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "stripes.png").write_bytes(encode_png(IMAGE))
+    model = write_red_model(tmp_path / "model")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with running_predictor("red", str(model), os.environ, tmp_path / "log") as predictor:
+        command = [sys.executable, "-m", "pipelines.cli", "ui", "--url", predictor]
+        command += ["--images", str(images), "--port", str(port)]
+        process = subprocess.Popen(command)
+        try:
+            _wait_until_up(f"http://127.0.0.1:{port}/_stcore/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        message = "no Chromium: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    (tmp_path / "upload.png").write_bytes(encode_png(IMAGE))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.goto(page_url)
+        page.get_by_text("Choose an image at the left.").wait_for()
+
+        page.locator("input[type=file]").set_input_files(str(tmp_path / "upload.png"))
+        page.get_by_role("button", name="Download the mask").wait_for()
+        road = page.get_by_role("row").filter(has_text="road")
+        road.filter(has_text="33.3%").wait_for()
+        picture = page.locator("img").first.screenshot()
+        page.screenshot(path=str(tmp_path / "page.png"))
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download the mask").click()
+        mask = decode_mask(Path(download.value.path()).read_bytes(), "mask")
+        name = download.value.suggested_filename
+
+        page.get_by_text("the model's own threshold").click()
+        page.get_by_role("slider", name="threshold").press("Home")  # 0.05
+        road.filter(has_text="66.7%").wait_for()
+        browser.close()
+
+    assert name == "upload.mask.png"
+    np.testing.assert_array_equal(mask, (IMAGE[:, :, 0] == 255).astype(np.uint8))
+    shown = decode_image(picture)
+    middle, height = shown.shape[1] // 2, shown.shape[0] // 2
+    assert np.ptp(shown[height, middle + 5]) > 30  # the dim red, not under the mask
+    assert shown[height, 20, 0] < 255  # the mask lies over the full red
+
+
+def _wait_until_up(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"no answer from {url}")
