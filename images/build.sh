@@ -2,7 +2,7 @@
 # Builds the container images: images/build.sh [data|trainer|predictor ...] [-- docker build's options]
 #
 #   images/build.sh                                                  all three
-#   images/build.sh trainer -- --build-arg TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+#   images/build.sh trainer -- --build-arg "TORCH_INDEX_URL=$TORCH_INDEX_URL"
 #   REGISTRY=registry.example/vision images/build.sh data predictor
 #
 # REGISTRY: prefix of the names (default none), DOCKER: the client (default docker).

@@ -11,8 +11,8 @@ RUN python requirements.py trainer > requirements.txt
 FROM ${BASE_IMAGE} AS dependencies
 # pip 24.1 and later refuse the metadata of Catalyst 22.4 (docs/decisions/0001-pip-24.0.md).
 ARG PIP_VERSION=24.0
-# Empty: the index's default torch, with CUDA. For another build of the same version, the index
-# that has it, as https://download.pytorch.org/whl/cpu.
+# Empty: the default torch, with CUDA. Else the address of an index that has another build of the
+# same version: PyTorch names those of its CPU and CUDA builds on its installation page.
 ARG TORCH_INDEX_URL=""
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \

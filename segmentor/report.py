@@ -62,8 +62,13 @@ class Report:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Adds a table; numbers are set to the right."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-        body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
+        lines = [list(row) for row in rows]
+        body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in lines)
+        # A header stands over its column: to the right where the numbers are.
+        first = lines[0] if lines else [""] * len(header)
+        head = "".join(
+            _cell(name, "th", _is_number(value)) for name, value in zip(header, first, strict=True)
+        )
         self._add(
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
@@ -122,9 +127,14 @@ class Report:
         self._blocks.append(Markup(markup))  # each caller escapes its texts
 
 
-def _cell(value: Any) -> str:
-    css = ' class="number"' if isinstance(value, int | float) else ""
-    return f"<td{css}>{html.escape(_text(value))}</td>"
+def _cell(value: Any, tag: str = "td", to_the_right: bool | None = None) -> str:
+    right = _is_number(value) if to_the_right is None else to_the_right
+    css = ' class="number"' if right else ""
+    return f"<{tag}{css}>{html.escape(_text(value))}</{tag}>"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:
