@@ -25,6 +25,7 @@ def serve_page(url: str, model: str, images: Path | None, port: int) -> int:
     command = [sys.executable, "-m", "streamlit", "run", __file__]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    command += ["--client.toolbarMode", "minimal"]
     command += ["--", "--url", url, "--model", model]
     if images is not None:
         command += ["--images", str(images.absolute())]

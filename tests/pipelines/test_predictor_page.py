@@ -47,6 +47,7 @@ def page_url(tmp_path: Path) -> Iterator[str]:
             process.wait(30)
 
 
+@pytest.mark.slow
 def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_path: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
