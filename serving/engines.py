@@ -18,6 +18,7 @@ from segmentor.errors import ConfigError
 from segmentor.image_io import EXTENSIONS
 from segmentor.inference import Forward, decode_for, mask_of
 from segmentor.onnx_model import OnnxModel, available_cpus
+from serving.metrics import ENGINE_REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def choose_engine(
         if flipped <= MAX_FLIPPED:
             return asked, forward
         reason = f"{flipped:.2%} of the pixels differ from fp32, at most {MAX_FLIPPED:.2%}"
+    ENGINE_REFUSED.labels(asked).inc()
     logger.warning("engine refused", extra={"engine": asked, "reason": reason, "served": EXACT})
     return EXACT, model.forward
 

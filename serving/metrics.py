@@ -33,6 +33,9 @@ MODEL = Gauge(
     "The model that is served; always 1.",
     ["model", "version", "digest", "engine"],
 )
+ENGINE_REFUSED = Counter(
+    "segmentor_engine_refused_total", "Engines asked for that did not serve.", ["engine"]
+)
 COVERAGE = Histogram(
     "segmentor_class_coverage",
     "Share of an image that a class covers.",
