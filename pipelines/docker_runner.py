@@ -123,14 +123,11 @@ class DockerRunner:
 def _client() -> Iterator["DockerClient"]:
     import docker
 
-    client = docker.from_env()
     try:
-        try:
-            client.ping()
-        except (docker.errors.DockerException, OSError) as error:
-            raise SegmentorError(
-                "Docker Engine", f"no answer ({error})", remedy="start it, or use --runner host"
-            ) from error
+        client = docker.from_env()  # asks the engine for its version
+    except docker.errors.DockerException as error:
+        raise SegmentorError(
+            "Docker Engine", f"no answer ({error})", remedy="start it, or use --runner host"
+        ) from error
+    with contextlib.closing(client):
         yield client
-    finally:
-        client.close()
