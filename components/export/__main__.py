@@ -16,7 +16,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--val", type=Path, required=True, help="validation set (folder)")
     parser.add_argument("--test", type=Path, required=True, help="test set (folder)")
-    parser.add_argument("--model", type=Path, required=True, help="output folder: model.onnx")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="output folder: model.onnx, model_card.md"
+    )
     parser.add_argument(
         "--parity", type=Path, required=True, help="output file: how equal the two are, JSON"
     )
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     """Exports, compares, refuses or writes the three outputs."""
     from components.export.export_report import build_report
+    from components.export.model_card import write_card
     from components.export.onnx_file import load_for_export, write_model
     from components.export.parity import check_parity, measure_parity, write_parity
     from segmentor.onnx_model import MODEL_FILE, OnnxModel
@@ -63,6 +66,7 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
         check_parity(parity, arguments.max_difference, arguments.max_flipped)
         figures = write_parity(parity_file, parity)
         page = build_report(parity, model, arguments.max_difference, arguments.max_flipped)
+        write_card(folder, checkpoint, model, parity, arguments.val, arguments.test)
         report_file.write_text(page, encoding="utf-8")
     return {"model": {"digest": model.digest}, "parity": figures}
 

@@ -39,15 +39,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Parity:
-    """What was compared, the IoU of both on the test set, and the median time of one image."""
+    """What was compared, what both are worth on the test set, and the median time of one image.
+
+    `confusions`: int64 (2, N, K, K), of the checkpoint and of the model, a matrix an image.
+    """
 
     sizes: tuple[Comparison, ...]
     images: tuple[Comparison, ...]
-    checkpoint_iou: float
-    model_iou: float
+    groups: tuple[str, ...]
+    confusions: NDArray[np.int64]
+    is_binary: bool
     checkpoint_ms: float
     model_ms: float
     model_digest: str
+
+    @property
+    def checkpoint_iou(self) -> float:
+        """The checkpoint's IoU on the test set."""
+        return dataset_iou(self.confusions[0].sum(axis=0), self.is_binary)
+
+    @property
+    def model_iou(self) -> float:
+        """The model's IoU on the test set."""
+        return dataset_iou(self.confusions[1].sum(axis=0), self.is_binary)
 
     @property
     def max_difference(self) -> float:
@@ -78,7 +92,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
     sizes = _compare_sizes(torch_forward, model.forward, contract, val_set)
     images: list[Comparison] = []
     classes = len(contract.label_map)
-    confusions = np.zeros((2, classes, classes), np.int64)
+    confusions: list[list[NDArray[np.int64]]] = []
     seconds: list[tuple[float, float]] = []
     for sample in track(test_set.iter_samples(), "parity", len(test_set)):
         pixels, size = decode_for(contract, test_set.image_content(sample), sample.id)
@@ -90,13 +104,14 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
         seconds.append((middle - start, time.perf_counter() - middle))
         masks = mask_at(expected, contract, size), mask_at(found, contract, size)
         images.append(_comparison(sample.id, expected, found, *masks))
-        confusions += [confusion_matrix(truth, mask, classes) for mask in masks]
+        confusions.append([confusion_matrix(truth, mask, classes) for mask in masks])
     checkpoint_ms, model_ms = np.median(seconds, axis=0) * 1000
     return Parity(
         sizes=tuple(sizes),
         images=tuple(images),
-        checkpoint_iou=dataset_iou(confusions[0], contract.is_binary),
-        model_iou=dataset_iou(confusions[1], contract.is_binary),
+        groups=tuple(sample.group for sample in test_set.samples),
+        confusions=np.stack(confusions, axis=1),
+        is_binary=contract.is_binary,
         checkpoint_ms=float(checkpoint_ms),
         model_ms=float(model_ms),
         model_digest=model.digest,

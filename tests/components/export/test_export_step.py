@@ -115,6 +115,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(
     assert digest_file(tmp_path / "model.onnx") == digest_file(outputs / "model" / "model.onnx")
 
 
+@pytest.mark.slow
 def test_a_native_model_of_several_classes_answers_at_the_images_size(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "checkpoint", STREET)
     for subset in ("val", "test"):
@@ -141,9 +142,18 @@ def test_a_model_whose_weights_were_changed_is_caught(
         check_parity(parity, 1e-4, 1e-5)
 
 
+def test_a_model_card_lies_beside_the_model(outputs: Path) -> None:
+    card = (outputs / "model" / "model_card.md").read_text()
+    parity = json.loads((outputs / "parity").read_text())
+    assert f"| road | {parity['iou']:.4f} |" in card
+    for text in (parity["model_digest"], "2 groups", "resize", "threshold 0.5", "ONNX opset 20"):
+        assert text in card
+
+
 def parity_of(max_difference: float, flipped: int) -> Parity:
     comparison = Comparison("street", max_difference, flipped, 200_000)
-    return Parity((), (comparison,), 0.9, 0.9, 1.0, 1.0, "sha256:0")
+    confusions = np.ones((2, 1, 2, 2), np.int64)
+    return Parity((), (comparison,), ("drive",), confusions, True, 1.0, 1.0, "sha256:0")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""The model card: what a model is, what it is worth, and what nobody has tried with it.
+
+Source of its sections: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.export.parity import Parity
+from segmentor.bootstrap import FEW_GROUPS, interval, iou_of_counts, iou_statistic, sum_by_group
+from segmentor.dataset import Dataset
+from segmentor.metrics import class_scores
+from segmentor.nn.checkpoint import Checkpoint
+from segmentor.onnx_model import OnnxModel
+
+CARD_FILE = "model_card.md"
+
+
+def write_card(
+    folder: Path, checkpoint: Checkpoint, model: OnnxModel, parity: Parity, val: Path, test: Path
+) -> None:
+    """Writes the card into the model's folder."""
+    lines = [
+        *_header(checkpoint, model),
+        *_data(model, Dataset(val), Dataset(test)),
+        *_figures(model, parity),
+        *_limits(model, parity, Dataset(test)),
+        *_contract(model),
+    ]
+    (folder / CARD_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _header(checkpoint: Checkpoint, model: OnnxModel) -> Iterator[str]:
+    config, label_map = checkpoint.network_config, model.contract.label_map
+    parameters = sum(parameter.numel() for parameter in checkpoint.network.parameters())
+    yield f"# {config.architecture} with {config.encoder}: {', '.join(label_map.names)}"
+    yield ""
+    yield (
+        f"Semantic segmentation of RGB images into {len(label_map)} classes. "
+        f"{parameters / 1e6:.2f} M parameters, {model.path.stat().st_size / 1e6:.1f} MB."
+    )
+    yield ""
+    yield f"File: `{model.path.name}`, `{model.digest}`"
+    yield ""
+
+
+def _data(model: OnnxModel, val: Dataset, test: Dataset) -> Iterator[str]:
+    provenance = model.contract.provenance
+    yield "## Data"
+    yield ""
+    yield "| set | images | groups | digest |"
+    yield "|---|---|---|---|"
+    yield f"| train | | | {provenance.get('train_dataset_digest', 'not recorded')} |"
+    for name, dataset in (("val", val), ("test", test)):
+        groups = dataset.manifest["groups"]
+        yield f"| {name} | {len(dataset)} | {groups} | {dataset.digest} |"
+    yield ""
+    yield "No group (drive, site, patient) is in two sets, if they come from the split step."
+    yield ""
+
+
+def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
+    contract = model.contract
+    confusions = parity.confusions[1]  # (N, K, K), of the exported model itself
+    sums = sum_by_group(parity.groups, np.stack([_counts(matrix) for matrix in confusions]))
+    scores = class_scores(confusions.sum(axis=0))
+    low, high = interval(sums, iou_statistic(contract.is_binary))
+    name = f"IoU of {contract.label_map.names[1]}" if contract.is_binary else "mean IoU"
+    yield "## Figures on the test set"
+    yield ""
+    yield (
+        f"{name} **{parity.model_iou:.4f}** (95 % interval {_range(low, high)}, bootstrap over "
+        f"{len(sums)} groups), measured on this file."
+    )
+    yield ""
+    yield "| class | IoU | 95 % interval | Dice | precision | recall | true pixels |"
+    yield "|---|---|---|---|---|---|---|"
+    for index, label in enumerate(contract.label_map.names):
+        bounds = interval(sums, partial(_iou_of_class, index=index))
+        cells = [f"{scores.iou[index]:.4f}", _range(*bounds)]
+        columns = (scores.dice, scores.precision, scores.recall)
+        cells += [f"{column[index]:.4f}" for column in columns]
+        yield f"| {label} | {' | '.join(cells)} | {scores.support[index]:,} |"
+    yield ""
+    yield (
+        f"Against the checkpoint: largest difference of a probability "
+        f"{parity.max_difference:.1e}, {parity.flipped} of {parity.pixels:,} pixels with another "
+        f"class. {parity.model_ms:.1f} ms an image (median, CPU, where it was exported)."
+    )
+    yield ""
+
+
+def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
+    contract = model.contract
+    support = parity.confusions[1].sum(axis=(0, 2))
+    absent = [n for n, pixels in zip(contract.label_map.names, support, strict=True) if not pixels]
+    heights = [sample.height for sample in test.iter_samples()]
+    widths = [sample.width for sample in test.iter_samples()]
+    groups = len(set(parity.groups))
+    yield "## Limits"
+    yield ""
+    yield (
+        f"* Tested on images of {min(heights)} to {max(heights)} pixels in height and "
+        f"{min(widths)} to {max(widths)} in width; nothing is known of others."
+    )
+    yield (
+        "* It names one of its classes for every pixel of any picture, also of one unlike those "
+        "it was trained on."
+    )
+    if absent:
+        yield f"* Never measured, for want of test pixels: {', '.join(absent)}."
+    if groups < FEW_GROUPS:
+        yield f"* The test set has {groups} groups: the intervals are narrower than the truth."
+    yield ""
+
+
+def _contract(model: OnnxModel) -> Iterator[str]:
+    contract = model.contract
+    spec = contract.input
+    kind = f"binary, threshold {contract.threshold:.3g}" if contract.is_binary else "multiclass"
+    yield "## Contract"
+    yield ""
+    yield "* input `image`: uint8 RGB (N, H, W, 3), any N, H and W"
+    yield f"* output `probability`: float32 (N, {contract.channels}, h, w), {kind}"
+    yield f"* size policy {spec.size_policy}, trained at {spec.size[0]} x {spec.size[1]}"
+    yield f"* ONNX opset {contract.provenance['opset']}"
+    yield ""
+    yield "| provenance | |"
+    yield "|---|---|"
+    for key, value in sorted(contract.provenance.items()):
+        yield f"| {key} | {value} |"
+
+
+def _counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    hits = np.diag(confusion)
+    return np.stack([hits, confusion.sum(axis=0) - hits, confusion.sum(axis=1) - hits], axis=1)
+
+
+def _iou_of_class(counts: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    return iou_of_counts(counts)[:, index]
+
+
+def _range(low: float, high: float) -> str:
+    return "none" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
