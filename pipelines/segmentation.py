@@ -13,12 +13,15 @@ def segmentation(
     source: str,
     images: str = "",
     classes: str = "",
+    label_map: str = "",
     unlabelled: str = "background",
     empty_images: str = "negative",
+    bad_samples: str = "fail",
     group_pattern: str = "",
     ratios: str = "0.7,0.2,0.1",
     seed: int = 0,
     honour_subsets: bool = False,
+    near_duplicates: str = "together",
     train_overrides: str = "",
     size_policy: str = "resize",
     model_name: str = "segmentation",
@@ -49,12 +52,15 @@ def segmentation(
         source: The CVAT export: a zip file or a folder, at a path or an s3:// or minio:// URI.
         images: Where the images lie when the export holds none; empty when it does.
         classes: Which labels become which classes ('road=road_surface+marking'); empty keeps all.
+        label_map: A YAML file that says more than classes can: path or URI; else empty.
         unlabelled: What a pixel without a label is: 'background' or 'ignore'.
         empty_images: Images without any label: 'negative' keeps, 'skip' drops, 'fail' refuses them.
+        bad_samples: Samples that are wrong: 'fail' stops with all of them, 'skip' leaves them out.
         group_pattern: Regular expression whose first group names a sample's group; empty for none.
         ratios: Shares of train, val and test, separated by commas.
         seed: Seed of the division.
         honour_subsets: Keep the subsets that the export names instead of dividing anew.
+        near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
         train_overrides: Hydra overrides of training ('model.encoder=resnet34 training.epochs=40').
         size_policy: 'resize' brings every image to the training size; 'native' keeps its size.
         model_name: Name of the model and of its InferenceService.
@@ -94,12 +100,15 @@ def segmentation(
             source=source,
             images=images,
             classes=classes,
+            label_map=label_map,
             unlabelled=unlabelled,
             empty_images=empty_images,
+            bad_samples=bad_samples,
             group_pattern=group_pattern,
             ratios=ratios,
             seed=seed,
             honour_subsets=honour_subsets,
+            near_duplicates=near_duplicates,
             cache_salt=cache_salt,
             image=data_image,
             secret=object_store_secret,

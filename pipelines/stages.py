@@ -21,12 +21,15 @@ def prepare(
     source: str,
     images: str,
     classes: str,
+    label_map: str,
     unlabelled: str,
     empty_images: str,
+    bad_samples: str,
     group_pattern: str,
     ratios: str,
     seed: int,
     honour_subsets: bool,
+    near_duplicates: str,
     cache_salt: str,
     image: str,
     secret: str,
@@ -36,8 +39,10 @@ def prepare(
         source=source,
         images=images,
         classes=classes,
+        label_map=label_map,
         unlabelled=unlabelled,
         empty_images=empty_images,
+        bad_samples=bad_samples,
         group_pattern=group_pattern,
         cache_salt=cache_salt,
     )
@@ -49,6 +54,7 @@ def prepare(
         ratios=ratios,
         seed=seed,
         honour_subsets=honour_subsets,
+        near_duplicates=near_duplicates,
     )
     return set_basics(divided, image, hours=6)
 

@@ -13,8 +13,10 @@ def convert_labels(
     source: str,
     images: str,
     classes: str,
+    label_map: str,
     unlabelled: str,
     empty_images: str,
+    bad_samples: str,
     group_pattern: str,
     cache_salt: str,
 ):
@@ -27,8 +29,10 @@ def convert_labels(
         source: The export: a zip file or a folder, at a path or an s3:// or minio:// URI.
         images: Where the images lie when the export holds none; empty when it does.
         classes: Which labels become which classes ('road=road_surface+marking'); empty keeps all.
+        label_map: A YAML file that says more than classes can: path or URI; else empty.
         unlabelled: What a pixel without a label is: 'background' or 'ignore'.
         empty_images: Images without any label: 'negative' keeps, 'skip' drops, 'fail' refuses them.
+        bad_samples: Samples that are wrong: 'fail' stops with all of them, 'skip' leaves them out.
         group_pattern: Regular expression whose first group names a sample's group; empty for none.
         cache_salt: Another value makes this step run again although its inputs are the same.
     """
@@ -44,10 +48,14 @@ def convert_labels(
             images,
             "--classes",
             classes,
+            "--label-map",
+            label_map,
             "--unlabelled",
             unlabelled,
             "--empty-images",
             empty_images,
+            "--bad-samples",
+            bad_samples,
             "--group-pattern",
             group_pattern,
             "--dataset",

@@ -15,6 +15,7 @@ def split(
     ratios: str,
     seed: int,
     honour_subsets: bool,
+    near_duplicates: str,
 ):
     """Divides a data set by group, seeded, without tearing a group.
 
@@ -27,6 +28,7 @@ def split(
         ratios: Shares of train, val and test, separated by commas.
         seed: Seed of the division.
         honour_subsets: Keep the subsets that the export names instead of dividing anew.
+        near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
     """
     return dsl.ContainerSpec(
         image=DATA,
@@ -42,6 +44,8 @@ def split(
             seed,
             "--honour-subsets",
             honour_subsets,
+            "--near-duplicates",
+            near_duplicates,
             "--train",
             train.path,
             "--val",

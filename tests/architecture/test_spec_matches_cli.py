@@ -13,7 +13,13 @@ PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}")
 # As the cluster writes values of each type into arguments.
 DUMMIES = {"STRING": "text", "NUMBER_INTEGER": "3", "NUMBER_DOUBLE": "0.00001"}
 # Options that take one of some words.
-WORDS = {"unlabelled": "ignore", "empty_images": "skip", "size_policy": "native"}
+WORDS = {
+    "unlabelled": "ignore",
+    "empty_images": "skip",
+    "bad_samples": "skip",
+    "near_duplicates": "report",
+    "size_policy": "native",
+}
 
 
 def specification(step):
