@@ -8,7 +8,6 @@ else. Then the memory at 1,000 and 20,000 images, and the split of a million sam
 import argparse
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -17,7 +16,8 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -86,22 +86,48 @@ def scene(seed: int, size: tuple[int, int]) -> tuple[bytes, bytes, str]:
     return buffer.getvalue(), encode_png(mask, 6), "".join(elements)
 
 
-def convert(source: Path, folder: Path) -> int:
-    """Runs the step as a process of its own; returns the peak memory of its largest process."""
+@dataclass
+class Used:
+    """What a command and all the processes it started used."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    largest_rss: float = 0.0
+
+
+def run_watched(command: list[str]) -> Used:
+    """Runs a command; its processes are found by their session, as some outlive their parent."""
+    used, cpu = Used(), {}
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while process.poll() is None:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended meanwhile
+            if int(fields[3]) == process.pid:
+                cpu[path] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                rss = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+                used.largest_rss = max(used.largest_rss, rss)
+        time.sleep(0.05)
+    used.seconds = time.monotonic() - start
+    used.cpu_seconds = sum(cpu.values())
+    if process.returncode:
+        raise SystemExit(process.stderr.read().decode())
+    return used
+
+
+def convert(source: Path, folder: Path) -> Used:
+    """Runs the step as a process of its own."""
     paths = [part for name in OUTPUTS for part in (f"--{name}", str(folder / name))]
     command = [sys.executable, "-m", "components.convert_labels", "--source", str(source), *paths]
-    wrapper = (
-        "import resource,subprocess,sys\n"
-        "subprocess.run(sys.argv[1:],check=True,stderr=subprocess.DEVNULL)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", wrapper, *command], check=True, capture_output=True, text=True
-    )
-    return int(done.stdout) * 1024
+    return run_watched(command)
 
 
-def convert_by_datumaro(source: Path, folder: Path, kind: str) -> None:
+def convert_by_datumaro(source: Path, folder: Path, kind: str) -> Used:
     """What a user of datumaro runs: import, shapes to masks, export index masks of VOC."""
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
@@ -110,70 +136,70 @@ def convert_by_datumaro(source: Path, folder: Path, kind: str) -> None:
         "d.transform('polygons_to_masks')\n"
         "d.export(sys.argv[2], 'voc_segmentation', save_media=True)\n"
     )
-    command = [sys.executable, "-c", code, str(source), str(folder / "voc")]
-    subprocess.run(command, check=True, capture_output=True)
+    return run_watched([sys.executable, "-c", code, str(source), str(folder / "voc")])
 
 
-def limit(folder: Path, has_masks: bool) -> None:
-    """Decodes every image, decodes every colour mask if any, and encodes every index mask."""
-    stems = sorted(path.stem for path in (folder / "masks" / "SegmentationClass").iterdir())
-    cores = len(os.sched_getaffinity(0))
-    with multiprocessing.get_context("fork").Pool(cores) as pool:
-        pool.starmap(decode_and_encode, [(folder / "masks", s, has_masks) for s in stems], 4)
-
-
-def decode_and_encode(folder: Path, stem: str, has_mask: bool) -> int:
-    """The part of the work that no program can leave out."""
+LIMIT_CODE = """
+import multiprocessing, os, sys
+from pathlib import Path
+import numpy as np
+from segmentor.image_io import decode_image, encode_png
+folder, has_masks = Path(sys.argv[1]), sys.argv[2] == "True"
+def work(stem):
     decode_image((folder / "JPEGImages" / f"{stem}.jpg").read_bytes(), at_least=(32, 32))
-    encoded = (folder / "SegmentationClass" / f"{stem}.png").read_bytes()
-    index = _index_masks.get(stem)
-    if has_mask:
-        decode_image(encoded)
-    return len(encode_png(index))
+    if has_masks:
+        decode_image((folder / "SegmentationClass" / f"{stem}.png").read_bytes())
+    encode_png(np.load(folder / "index" / f"{stem}.npy"))
+stems = sorted(path.stem for path in (folder / "index").iterdir())
+with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
+    pool.map(work, stems, 4)
+    pool.close()
+    pool.join()
+"""
 
 
-_index_masks: dict[str, np.ndarray] = {}
+def limit(mask_folder: Path, has_masks: bool) -> Used:
+    """Decodes every image, and every colour mask if any, and encodes every index mask; no more."""
+    return run_watched([sys.executable, "-c", LIMIT_CODE, str(mask_folder), str(has_masks)])
 
 
-def prepare_index_masks(folder: Path) -> None:
-    """Keeps the masks to encode in memory, so that the limit's encoding has the real content."""
-    for path in (folder / "masks" / "SegmentationClass").iterdir():
-        rgb = decode_image(path.read_bytes())
-        _index_masks[path.stem] = (
-            np.unique(rgb[:, :, 0] // 20, return_inverse=True)[1]
-            .astype(np.uint8)
-            .reshape(rgb.shape[:2])
-        )
+def save_index_masks(mask_folder: Path) -> None:
+    """Keeps the index masks as plain arrays, so that the limit encodes the real content."""
+    (mask_folder / "index").mkdir()
+    for path in (mask_folder / "SegmentationClass").iterdir():
+        red = decode_image(path.read_bytes())[:, :, 0]
+        index = np.unique(red, return_inverse=True)[1].astype(np.uint8).reshape(red.shape)
+        np.save(mask_folder / "index" / f"{path.stem}.npy", index)
 
 
-def best_of(runs: int, work: Callable[[Path], object]) -> float:
-    """Returns the shortest of some runs, in seconds; each gets an empty folder."""
-    seconds = []
+def best_of(runs: int, work: Callable[[Path], Used]) -> Used:
+    """Returns the shortest of some runs; each gets an empty folder."""
+    found = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
-            start = time.monotonic()
-            work(Path(folder))
-            seconds.append(time.monotonic() - start)
-    return min(seconds)
+            found.append(work(Path(folder)))
+    return min(found, key=lambda used: used.seconds)
 
 
 def measure_speed(folder: Path, count: int, runs: int) -> dict[str, float]:
     """Compares with datumaro and with the limit, on both exports."""
     xml_folder, mask_folder = draw(folder, count, SIZE)
-    prepare_index_masks(folder)
-    figures = {}
+    figures = {"images": float(count)}
     for name, source, kind, has_masks in (
         ("xml", xml_folder, "cvat", False),
         ("masks", mask_folder, "voc_segmentation", True),
     ):
-        ours = best_of(runs, lambda out, source=source: convert(source, out))
-        theirs = best_of(
-            1, lambda out, source=source, kind=kind: convert_by_datumaro(source, out, kind)
-        )
-        least = best_of(runs, lambda _, has=has_masks: limit(folder, has))
-        figures[f"{name}_images_per_s"] = count / ours
-        figures[f"{name}_times_datumaro"] = theirs / ours
-        figures[f"{name}_of_limit"] = least / ours
+        ours = best_of(runs, partial(convert, source))
+        theirs = best_of(1, partial(convert_by_datumaro, source, kind=kind))
+        if not (mask_folder / "index").is_dir():
+            save_index_masks(mask_folder)
+        least = best_of(runs, lambda _, has_masks=has_masks: limit(mask_folder, has_masks))
+        figures[f"{name}_images_per_s"] = count / ours.seconds
+        figures[f"{name}_times_datumaro"] = theirs.seconds / ours.seconds
+        figures[f"{name}_of_limit"] = least.seconds / ours.seconds
+        # On a machine that others use too, CPU time is the fairer comparison.
+        figures[f"{name}_cpu_times_datumaro"] = theirs.cpu_seconds / ours.cpu_seconds
+        figures[f"{name}_cpu_of_limit"] = least.cpu_seconds / ours.cpu_seconds
     return figures
 
 
@@ -195,7 +221,7 @@ def measure_memory(folder: Path, small: int, large: int) -> dict[str, float]:
                 archive.writestr(f"images/{name}", image + number.to_bytes(4, "big"))
                 xml.write(f'<image name="{name}" width="160" height="120">{shapes}</image>')
             archive.writestr("annotations.xml", xml.getvalue() + "</annotations>")
-        figures[f"rss_mb_at_{count}"] = convert(path, folder / str(count)) / 1e6
+        figures[f"rss_mb_at_{count}"] = convert(path, folder / str(count)).largest_rss / 1e6
         path.unlink()
         shutil.rmtree(folder / str(count))
     figures["rss_ratio"] = figures[f"rss_mb_at_{large}"] / figures[f"rss_mb_at_{small}"]
