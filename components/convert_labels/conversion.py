@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,11 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
 def convert_jobs(
     jobs: Iterable[Job], mapping: ClassMapping, tables: PixelTables
 ) -> Iterator[Converted]:
-    """Converts on all cores, and yields in the order of the jobs; memory is bounded."""
+    """Converts on all cores, and yields in the order of the jobs; memory is bounded.
+
+    Raises:
+        DataError: a worker was killed, most likely for want of memory.
+    """
     workers = len(os.sched_getaffinity(0))
     jobs = iter(jobs)
     first = list(itertools.islice(jobs, FEW_JOBS + 1))
@@ -104,6 +109,13 @@ def convert_jobs(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "convert_labels",
+                "a worker process was killed",
+                "enough memory for one image a core",
+                "give the step more memory, or fewer CPUs",
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

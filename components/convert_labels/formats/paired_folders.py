@@ -51,7 +51,7 @@ def read(files: SourceFiles) -> Export:
         for subset, image_folder, mask_folder in pairs:
             masks = _stems(files, mask_folder)
             images = _stems(files, image_folder)
-            for name in sorted(masks.keys() | images.keys()):
+            for name in sorted(masks.keys() | images.keys() | _listed(files, subset)):
                 label = None
                 if name in masks:
                     file = files[masks[name]]
@@ -138,3 +138,18 @@ def _pairs(files: SourceFiles) -> list[tuple[str, str, str]]:
 def _stems(files: SourceFiles, folder: str) -> dict[str, str]:
     names = (name for name in files.below(folder) if name.lower().endswith(EXTENSIONS))
     return {stem(name[len(folder) + 1 :]): name for name in names}
+
+
+def _listed(files: SourceFiles, subset: str) -> set[str]:
+    """Names in CVAT's `<subset>.txt`: the only trace of unlabelled images that were not saved.
+
+    A line is `/subset/a.png subsetannot/a.png`; both are quoted when one has a space.
+    """
+    if LABEL_COLOURS not in files or f"{subset}.txt" not in files:
+        return set()
+    names = set()
+    for line in files[f"{subset}.txt"].read_text().splitlines():
+        first = line[1:].partition('"')[0] if line.startswith('"') else line.partition(" ")[0]
+        if first.strip():
+            names.add(stem(first.strip().lstrip("/").removeprefix(f"{subset}/")))
+    return names

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from segmentor.object_store import ObjectStore, ObjectUri
 from tests.components.convert_labels.label_builders import (
     Drawn,
     Task,
+    camvid_export,
     convert,
     cvat_xml,
     encoded,
@@ -192,6 +194,18 @@ def test_images_without_labels_follow_the_policy(
         assert "none" not in masks_of(skipped)
         error = failure(capfd, source, tmp_path / export.__name__, "--empty-images", "fail")
         assert "none: no labels, expected at least one" in error
+
+
+def test_unlabelled_images_of_a_camvid_export_without_images_are_listed(tmp_path: Path) -> None:
+    task = plain_task()
+    full = camvid_export(task, tmp_path / "full.zip")
+    with zipfile.ZipFile(full) as archive:
+        names = [name for name in archive.namelist() if not name.startswith("default/")]
+        export = write_zip(tmp_path / "e.zip", {name: archive.read(name) for name in names})
+    pictures = write_zip(tmp_path / "pictures.zip", image_files(task, "pictures/"))
+    dataset = convert(export, tmp_path, "--images", str(pictures))
+    assert set(masks_of(dataset)) == {"a.b c", "deep/er/b", "none"}
+    assert convert(full, tmp_path / "full").digest == dataset.digest
 
 
 def test_names_of_project_subsets_do_not_collide(shared_data: Path, tmp_path: Path) -> None:
