@@ -1,0 +1,100 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from segmentor.errors import ImageError
+from segmentor.image_io import (
+    decode_image,
+    decode_index,
+    decode_with_size,
+    encode_index,
+    encode_jpeg,
+    encode_png,
+    read_header,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (21, 34, 3), np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=50)))
+def test_an_index_png_holds_the_indices(indices):
+    np.testing.assert_array_equal(decode_index(encode_index(indices)), indices)
+
+
+def test_an_index_png_is_what_others_write_too():
+    mask = (PIXELS[:, :, 0] % 5).astype(np.uint8)
+    with Image.open(io.BytesIO(encode_index(mask))) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "L", (34, 21))
+        image.verify()
+    np.testing.assert_array_equal(decode_index(encode_png(mask)), mask)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_keep_every_pixel(kind):
+    content = encoded(Image.fromarray(PIXELS), kind, lossless=True)
+    np.testing.assert_array_equal(decode_image(content), PIXELS)
+    assert read_header(content).format == kind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_to_pixels_and_size(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(PIXELS), "PNG", exif=exif)
+    pixels, size = decode_with_size(content)
+    assert pixels.shape[:2] == size == read_header(content).size
+    assert size == ((34, 21) if orientation >= 5 else (21, 34))
+    upright = {1: PIXELS, 3: PIXELS[::-1, ::-1], 6: np.rot90(PIXELS, -1), 8: np.rot90(PIXELS)}
+    if orientation in upright:
+        np.testing.assert_array_equal(pixels, upright[orientation])
+
+
+def test_grey_palette_alpha_and_sixteen_bits_become_rgb():
+    grey = PIXELS[:, :, 0]
+    expected = np.repeat(grey[:, :, None], 3, axis=2)
+    sixteen = Image.fromarray(grey.astype(np.uint16) * 257)
+    for image in (Image.fromarray(grey), Image.fromarray(grey).convert("P"), sixteen):
+        np.testing.assert_array_equal(decode_image(encoded(image)), expected)
+    alpha = Image.fromarray(PIXELS)
+    alpha.putalpha(7)
+    np.testing.assert_array_equal(decode_image(encoded(alpha)), PIXELS)
+
+
+@given(st.integers(20, 60), st.integers(20, 60))
+def test_a_jpeg_at_reduced_scale_is_never_below_what_is_enough(height, width):
+    content = encode_jpeg(np.zeros((400, 500, 3), np.uint8))
+    pixels, size = decode_with_size(content, at_least=(height, width))
+    assert size == (400, 500)
+    assert pixels.shape[0] >= height
+    assert pixels.shape[1] >= width
+    assert pixels.shape[0] < 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", encode_png(PIXELS)[:200], encode_jpeg(PIXELS)[:30], b"GIF89a" + bytes(20)],
+)
+def test_what_is_no_whole_image_is_refused_by_name(content):
+    with pytest.raises(ImageError, match=r"^photo\.png: "):
+        decode_image(content, "photo.png")
+
+
+def test_too_many_pixels_are_refused_from_the_header():
+    with pytest.raises(ImageError, match="34 x 21 pixels, expected at most 700 pixels"):
+        decode_image(encode_png(PIXELS), max_pixels=700)
+
+
+def test_an_index_image_has_one_channel():
+    with pytest.raises(ImageError, match="a RGB image, expected one channel"):
+        decode_index(encode_png(PIXELS))
