@@ -44,7 +44,7 @@ Runner = Literal["host", "docker"]
 CONFIGS = "configs"
 # An embedded object store may run here already: its data belong to the run.
 STORE = "store"
-PATH_PARAMETERS = ("source", "images")
+PATH_PARAMETERS = ("source", "images", "label_map")
 
 
 class RunFailedError(SegmentorError):
@@ -72,7 +72,7 @@ def run_local(
     Args:
         runner: `host` (processes of this environment) or `docker` (the container images).
         parameters: Values by name; texts are read as the parameter's type says. Relative paths in
-            `source` and `images` are taken from the working folder.
+            `source`, `images` and `label_map` are taken from the working folder.
         folder: The run folder; it must not hold a run yet.
         pipeline: The compiled pipeline.
         environment: What steps get (S3 credentials among it); None takes this process's own.

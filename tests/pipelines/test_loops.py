@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
 
 import pytest
 from kfp import compiler, dsl
+from small_export import GROUP_PATTERN, write_small_export
 
 from components.choose.component import choose
+from pipelines.compilation import SWEEP_YAML
 from pipelines.local_run import RunFailedError, run_local
 from segmentor.contract import InputSpec, ModelContract
 from segmentor.label_map import LabelMap
@@ -75,3 +78,35 @@ def test_a_training_that_fails_fails_the_run_in_its_own_words(pipeline, tmp_path
     values = {"values": ["0.5", "fail"]}
     with pytest.raises(RunFailedError, match="iteration-1/train: value: found fail"):
         run_local("host", values, tmp_path / "run", pipeline=pipeline, stream=io.StringIO())
+
+
+@pytest.mark.slow
+def test_the_sweep_carries_the_better_training_on_to_a_published_model(tmp_path, store_environment):
+    values = {
+        "source": str(write_small_export(tmp_path / "export.zip")),
+        "group_pattern": GROUP_PATTERN,
+        "override_sets": [
+            "training.epochs=1 training.learning_rate=0.0000001",
+            "training.epochs=3",
+        ],
+        "min_iou": 0.0,
+        "model_name": "swept",
+    }
+    record = run_local(
+        "host",
+        values,
+        tmp_path / "run",
+        pipeline=SWEEP_YAML,
+        environment={**os.environ, **store_environment},
+        stream=io.StringIO(),
+    )
+    measured = [
+        record.artifact_record(f"for-loop-1-iteration-{index}/train", "checkpoint").metadata
+        for index in range(2)
+    ]
+    chosen = record.artifact_record("choose", "checkpoint").metadata
+    assert chosen["chosen_index"] == 1
+    assert chosen["val_iou"] == measured[1]["val_iou"] > measured[0]["val_iou"]
+    page = (record.folder / "index.html").read_text()
+    assert "reports/for-loop-1-iteration-0-training_report.html" in page
+    assert record.artifact_record("deploy", "deployment").metadata["name"] == "swept"
