@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from components.split.__main__ import main
@@ -43,6 +44,14 @@ def picture(seed: int) -> bytes:
     """An image whose perceptual hash is its own."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return encode_png(np.repeat(np.repeat(coarse, 4, axis=0), 4, axis=1))
+
+
+def frame(drive: int, number: int) -> bytes:
+    """A frame of a drive: the next one shows the same scene, a little further on."""
+    field = np.random.default_rng(drive).integers(0, 256, (6, 60), dtype=np.uint8)
+    scene = cv2.resize(field, (960, 96), interpolation=cv2.INTER_CUBIC)
+    view = scene[:, 4 * number : 4 * number + 96]
+    return encode_png(np.repeat(np.asarray(view, np.uint8)[::3, ::3, None], 3, axis=2))
 
 
 def write_dataset(

@@ -7,6 +7,7 @@ import pytest
 
 from segmentor.image_io import decode_image, encode_jpeg
 from tests.components.split.split_builders import (
+    frame,
     picture,
     run_split,
     split,
@@ -130,12 +131,19 @@ def test_subsets_that_are_no_splits_are_refused(
 
 
 def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
-    entries = [(f"drive_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(20)]
+    entries = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), ALL) for n in range(20)]
     split(write_dataset(tmp_path / "dataset", entries), tmp_path)
     report = (tmp_path / "report.html").read_text()
     assert "neighbouring frames are in different splits" in report
     assert "1 frame apart" in report
     assert report.count("<img") >= 2
+
+
+def test_numbered_images_that_have_nothing_in_common_are_no_film(tmp_path: Path) -> None:
+    entries = [(f"photo_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(20)]
+    split(write_dataset(tmp_path / "dataset", entries), tmp_path)
+    report = (tmp_path / "report.html").read_text()
+    assert "Each split has each class, and no leak was found." in report
 
 
 def test_classes_that_a_split_lacks_are_named(tmp_path: Path) -> None:
