@@ -24,7 +24,7 @@ from segmentor.object_store import ObjectStore, ObjectUri
 MODEL = "road"
 EXPORT = ObjectUri("datasets", "demo/road-scenes.zip")
 REQUESTS = 20  # of the latency figure
-MIN_IOU = 0.9
+MIN_IOU = 0.85  # the gate; the figure itself is held to 0.9 by a test
 PARAMETERS = {
     "source": str(EXPORT),
     "classes": "road=road+lane_mark",
