@@ -72,7 +72,7 @@ def segmentation(
         max_flipped_fraction: Largest share of pixels that may differ between torch and ONNX.
         max_iou_drop: How much worse than the served version the model may surely be (95 %).
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
-        cache_salt: Another value makes every step run again, as when the export was replaced in place.
+        cache_salt: Another value makes every step run again: give one when `source` was replaced.
         data_image: Container image of convert_labels, split and deploy.
         trainer_image: Container image of train, evaluate and export.
         predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
