@@ -43,6 +43,18 @@ def build_parser() -> argparse.ArgumentParser:
         default=1e-5,
         help="largest share of the pixels whose class may differ",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="int8: smaller and faster, calibrated on val, refused if it loses too much IoU",
+    )
+    parser.add_argument(
+        "--max-iou-loss",
+        type=float,
+        default=0.01,
+        help="largest loss of test IoU by int8 that passes",
+    )
     return parser
 
 
@@ -51,7 +63,12 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     from components.export.export_report import build_report
     from components.export.model_card import write_card
     from components.export.onnx_file import load_for_export, write_model
-    from components.export.parity import check_parity, measure_parity, write_parity
+    from components.export.parity import (
+        check_parity,
+        measure_parity,
+        parity_figures,
+        write_figures,
+    )
     from segmentor.onnx_model import MODEL_FILE, OnnxModel
 
     checkpoint = load_for_export(arguments.checkpoint, arguments.size_policy)
@@ -64,9 +81,20 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
         model = OnnxModel(folder)
         parity = measure_parity(checkpoint, model, arguments.val, arguments.test)
         check_parity(parity, arguments.max_difference, arguments.max_flipped)
-        figures = write_parity(parity_file, parity)
-        page = build_report(parity, model, arguments.max_difference, arguments.max_flipped)
-        write_card(folder, checkpoint, model, parity, arguments.val, arguments.test)
+        figures, quantized = parity_figures(parity), None
+        if arguments.precision == "int8":
+            from components.export.quantization import replace_by_int8
+
+            quantized = replace_by_int8(
+                checkpoint, model, parity, arguments.val, arguments.test, arguments.max_iou_loss
+            )
+            model = quantized.model
+            figures |= quantized.figures()
+        write_figures(parity_file, figures)
+        measured = quantized.measured if quantized else parity
+        write_card(folder, checkpoint, model, measured, arguments.val, arguments.test)
+        limits = (arguments.max_difference, arguments.max_flipped)
+        page = build_report(parity, model, limits, quantized)
         report_file.write_text(page, encoding="utf-8")
     return {"model": {"digest": model.digest}, "parity": figures}
 

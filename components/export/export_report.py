@@ -1,17 +1,33 @@
 """The export report: what was written, and how equal it is to the checkpoint."""
 
+from typing import TYPE_CHECKING
+
 from components.export.parity import Parity
 from segmentor.onnx_model import OnnxModel
 from segmentor.report import Report
+
+if TYPE_CHECKING:
+    from components.export.quantization import Quantized
 
 # Images listed on the page: those with the largest difference.
 SHOWN = 20
 
 
 def build_report(
-    parity: Parity, model: OnnxModel, max_difference: float, max_flipped: float
+    parity: Parity,
+    model: OnnxModel,
+    limits: tuple[float, float],
+    quantized: "Quantized | None" = None,
 ) -> str:
-    """Returns the page, HTML."""
+    """Returns the page, HTML.
+
+    Args:
+        parity: Of the float32 model.
+        model: What was written.
+        limits: Largest difference, and share of flipped pixels, that were allowed.
+        quantized: What INT8 costs and gains, when the model is INT8.
+    """
+    measured = quantized.measured if quantized else parity
     megabytes = model.path.stat().st_size / 1e6
     report = Report("Export", f"model.onnx, {megabytes:.1f} MB, {model.digest}")
     report.tiles(
@@ -19,17 +35,23 @@ def build_report(
             ("largest difference of a probability", f"{parity.max_difference:.1e}"),
             ("pixels with another class", parity.flipped),
             ("pixels compared", parity.pixels),
-            ("IoU of the model on test", parity.model_iou),
+            ("IoU of the model on test", measured.model_iou),
             ("ms an image (checkpoint)", f"{parity.checkpoint_ms:.1f}"),
-            ("ms an image (model)", f"{parity.model_ms:.1f}"),
+            ("ms an image (model)", f"{measured.model_ms:.1f}"),
         ]
     )
     report.notice(
-        f"The model computes what the checkpoint computes: at most {max_difference:g} of "
-        f"difference and {max_flipped:g} of the pixels were allowed. On the test set the "
+        f"The model computes what the checkpoint computes: at most {limits[0]:g} of "
+        f"difference and {limits[1]:g} of the pixels were allowed. On the test set the "
         f"checkpoint has IoU {parity.checkpoint_iou:.6f}, the model {parity.model_iou:.6f}.",
         "good",
     )
+    if quantized is not None:
+        report.notice(
+            f"Written as INT8 after that check: IoU on the test set {measured.model_iou:.4f}, a "
+            f"loss of {quantized.iou_loss:.4f}; {quantized.speed_up:.2f} times as fast here. The "
+            "tables below are the float32 model's."
+        )
     header = ["", "largest difference", "flipped pixels", "pixels"]
     report.section(
         "Sizes", "Validation images brought to each size, alone and in a batch; odd ones included."

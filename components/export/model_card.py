@@ -86,8 +86,9 @@ def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
         cells += [f"{column[index]:.4f}" for column in columns]
         yield f"| {label} | {' | '.join(cells)} | {scores.support[index]:,} |"
     yield ""
+    precision = contract.provenance.get("model_precision", "float32")
     yield (
-        f"Against the checkpoint: largest difference of a probability "
+        f"{precision.capitalize()} against the checkpoint: largest difference of a probability "
         f"{parity.max_difference:.1e}, {parity.flipped} of {parity.pixels:,} pixels with another "
         f"class. {parity.model_ms:.1f} ms an image (median, CPU, where it was exported)."
     )

@@ -50,6 +50,7 @@ def load_for_export(folder: Path, size_policy: str = "trained") -> Checkpoint:
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
         "segmentor": __version__,
+        "model_precision": "float32",
     }
     return replace(checkpoint, contract=replace(contract, input=spec, provenance=provenance))
 

@@ -165,11 +165,9 @@ def parity_figures(parity: Parity) -> dict[str, Any]:
     return {k: v for k, v in figures.items() if not isinstance(v, float) or np.isfinite(v)}
 
 
-def write_parity(path: Path, parity: Parity) -> dict[str, Any]:
-    """Writes the figures as JSON and returns them."""
-    figures = parity_figures(parity)
+def write_figures(path: Path, figures: dict[str, Any]) -> None:
+    """Writes the figures as JSON."""
     path.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return figures
 
 
 def _open(folder: Path, contract: ModelContract) -> Dataset:

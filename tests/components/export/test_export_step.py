@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from builders import ROAD, STREET, scenes, write_checkpoint, write_dataset
 
 from components.export.__main__ import main
+from components.export.export_report import build_report
 from components.export.onnx_file import load_for_export, write_model
 from components.export.parity import Comparison, Parity, check_parity, measure_parity
+from components.export.quantization import replace_by_int8
 from segmentor.contract import METADATA_KEY, ModelContract
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
@@ -140,6 +143,35 @@ def test_a_model_whose_weights_were_changed_is_caught(
     )
     with pytest.raises(ContractError, match="a probability that differs by"):
         check_parity(parity, 1e-4, 1e-5)
+
+
+def test_int8_is_smaller_and_nearly_as_good(folder: Path, outputs: Path, tmp_path: Path) -> None:
+    shutil.copytree(outputs / "model", tmp_path / "model")
+    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(tmp_path / "model")
+    sets = folder / "val", folder / "test"
+    parity = measure_parity(checkpoint, model, *sets)
+    before = model.path.stat().st_size
+    quantized = replace_by_int8(checkpoint, model, parity, *sets, max_iou_loss=0.05)
+    assert model.path.stat().st_size < before / 2
+    assert quantized.model.contract.provenance["model_precision"] == "int8"
+    assert quantized.figures()["iou"] == pytest.approx(parity.model_iou, abs=0.05)
+    assert quantized.figures()["model_digest"] == digest_file(tmp_path / "model" / "model.onnx")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "model.onnx",
+        "model_card.md",
+    ]
+    page = build_report(parity, quantized.model, (1e-4, 1e-5), quantized)
+    assert "Written as INT8 after that check" in page
+
+
+def test_int8_that_loses_too_much_is_refused(folder: Path, outputs: Path, tmp_path: Path) -> None:
+    shutil.copytree(outputs / "model", tmp_path / "model")
+    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(tmp_path / "model")
+    sets = folder / "val", folder / "test"
+    parity = measure_parity(checkpoint, model, *sets)
+    with pytest.raises(ContractError, match="INT8: a loss of IoU of"):
+        replace_by_int8(checkpoint, model, parity, *sets, max_iou_loss=-1)
+    assert OnnxModel(tmp_path / "model").digest == model.digest
 
 
 def test_a_model_card_lies_beside_the_model(outputs: Path) -> None:

@@ -1,0 +1,146 @@
+"""INT8: the exported model quantised, calibrated on val, and kept only if it is worth it.
+
+Convolutions alone are quantised: they are where the time goes, and the rest in float32 keeps the
+IoU. Activations are uint8: x86 multiplies uint8 by int8 in one instruction (VNNI), int8 by int8
+not, and the latter gained nothing where it was measured.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from components.export.onnx_file import write_contract
+from components.export.parity import Parity, measure_parity
+from segmentor.contract import INPUT_NAME
+from segmentor.dataset import Dataset
+from segmentor.errors import ContractError
+from segmentor.inference import decode_for
+from segmentor.nn.checkpoint import Checkpoint
+from segmentor.onnx_model import OnnxModel
+
+logger = logging.getLogger(__name__)
+
+# More images change the ranges of activations little, and calibration takes their time.
+CALIBRATION_IMAGES = 64
+
+
+class ValImages(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds validation images, as they are served, to the calibration."""
+
+    def __init__(self, model: OnnxModel, val: Dataset) -> None:
+        self._images = self._iterate(model, val)
+
+    def _iterate(self, model: OnnxModel, val: Dataset) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        step = max(1, len(val) // CALIBRATION_IMAGES)
+        for sample in val.samples[::step][:CALIBRATION_IMAGES]:
+            pixels, _ = decode_for(model.contract, val.image_content(sample), sample.id)
+            yield {INPUT_NAME: pixels[None]}
+
+    def get_next(self) -> Any:
+        """Returns the next input, None after the last: onnxruntime's protocol."""
+        return next(self._images, None)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The INT8 model, and what it costs and gains, both measured on the test set in this run."""
+
+    model: OnnxModel
+    measured: Parity
+    iou_loss: float
+    speed_up: float
+
+    def figures(self) -> dict[str, Any]:
+        """What changes in the parity figures: those of equality stay the float32 model's."""
+        return {
+            "iou": self.measured.model_iou,
+            "median_ms": round(self.measured.model_ms, 3),
+            "model_digest": self.model.digest,
+            "int8_iou_loss": self.iou_loss,
+            "int8_speed_up": round(self.speed_up, 3),
+        }
+
+
+def quantize(model: OnnxModel, val: Path, target: Path) -> None:
+    """Writes the INT8 form of a model, with the same contract but for `model_precision`.
+
+    Args:
+        model: The float32 model.
+        val: The data set to calibrate on.
+        target: The file to write.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        # Symbolic shape inference trips over free sizes, and is not needed for convolutions.
+        quant_pre_process(str(model.path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            ValImages(model, Dataset(val)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+    written = onnx.load(str(target))
+    contract = model.contract
+    provenance = {**contract.provenance, "model_precision": "int8"}
+    write_contract(written, replace(contract, provenance=provenance))
+    onnx.save_model(written, str(target))
+
+
+def replace_by_int8(
+    checkpoint: Checkpoint,
+    model: OnnxModel,
+    parity: Parity,
+    val: Path,
+    test: Path,
+    max_iou_loss: float,
+) -> Quantized:
+    """Puts the INT8 form in the place of a float32 model that passed its parity check.
+
+    Args:
+        checkpoint: What the model was exported from.
+        model: The float32 model.
+        parity: Its figures.
+        val: The data set to calibrate on.
+        test: The data set to measure on.
+        max_iou_loss: Largest loss of IoU that passes.
+
+    Raises:
+        ContractError: the IoU falls by more than the limit, or is not a number.
+    """
+    target = model.path.with_name("int8.onnx")
+    quantize(model, val, target)
+    measured = measure_parity(checkpoint, OnnxModel(target), val, test)
+    loss = parity.model_iou - measured.model_iou
+    if not loss <= max_iou_loss:
+        raise ContractError(
+            "INT8",
+            f"a loss of IoU of {loss:.4f} ({parity.model_iou:.4f} to {measured.model_iou:.4f})",
+            f"at most {max_iou_loss:g}",
+            "export with --precision float32, or raise --max-iou-loss",
+        )
+    target.replace(model.path)
+    quantized = Quantized(
+        OnnxModel(model.path), measured, loss, parity.model_ms / measured.model_ms
+    )
+    logger.info("quantized iou_loss=%.5f speed_up=%.2f", loss, quantized.speed_up)
+    return quantized
