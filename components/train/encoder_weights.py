@@ -110,8 +110,9 @@ def _from_package(encoder: nn.Module, name: str) -> dict[str, Tensor]:
     source = torch.load(path, map_location="cpu", weights_only=True)
     tensors = [value for key, value in source.items() if not key.startswith("_fc")]
     own = encoder.state_dict()
-    shapes = [tuple(value.shape) for value in own.values()]
-    if shapes != [tuple(value.shape) for value in tensors]:
+    # tu-* encoders end before the last convolution, timm-* ones (deprecated by SMP) hold it.
+    tensors = tensors[: len(own)]
+    if [value.shape for value in own.values()] != [value.shape for value in tensors]:
         raise ConfigError(
             WHERE,
             f"efficientnet-lite0 for the encoder {name}",

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from components.train.augmentation import Augmentation
 from components.train.config import AUTO, TrainConfig
+from components.train.processes import world_size
 from components.train.samples import EpochSampler, SampleCache, TorchSamples
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset
@@ -44,17 +45,19 @@ def make_loaders(
     if not settings.overfit_batches:
         val_cache = SampleCache(val_set, val_samples, size, limit, scratch)
     augmentation = Augmentation(transforms, spec.size if is_native else None)
-    sampler = EpochSampler(len(train_samples), config.seed, is_shuffled=True)
+    batch_size = max(1, min(settings.batch_size, len(train_samples) // world_size()))
+    # As many batches for each process: one that had fewer would leave the others waiting.
+    sampler = EpochSampler(
+        len(train_samples), config.seed, is_shuffled=True, multiple=batch_size * world_size()
+    )
     workers = settings.workers
     if workers == AUTO:
         workers = 0 if device == "cpu" else min(8, max(1, (os.cpu_count() or 2) - 1))
     assert isinstance(workers, int)
     train_loader = DataLoader(
         TorchSamples(cache, augmentation, config.seed),
-        batch_size=min(settings.batch_size, len(train_samples)),
+        batch_size=batch_size,
         sampler=sampler,
-        # A last batch of one image would upset batch normalisation.
-        drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device == "cuda",

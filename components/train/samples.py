@@ -153,8 +153,18 @@ class TorchSamples(torch.utils.data.Dataset[dict[str, Any]]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index): a permutation that follows from seed and epoch alone."""
 
-    def __init__(self, count: int, seed: int, is_shuffled: bool) -> None:
+    def __init__(self, count: int, seed: int, is_shuffled: bool, multiple: int = 1) -> None:
+        """Makes the sampler.
+
+        Args:
+            count: How many samples there are.
+            seed: Of the permutations.
+            is_shuffled: False yields them in order.
+            multiple: An epoch has a multiple of this many: a last, smaller batch would upset batch
+                normalisation. Other samples are left out in each epoch.
+        """
         self.count, self.seed, self.is_shuffled = count, seed, is_shuffled
+        self.length = count // multiple * multiple if count >= multiple else count
         self.epoch = self.skipped = 0
 
     def start(self, epoch: int, skipped: int = 0) -> None:
@@ -165,10 +175,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch, self.skipped = epoch, skipped
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.count)
         if self.is_shuffled:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        return ((self.epoch, int(index)) for index in order[self.skipped :])
+        return ((self.epoch, int(index)) for index in order[self.skipped : self.length])

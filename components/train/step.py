@@ -15,9 +15,10 @@ from typing import Any
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.train.compose import compose_config, split_overrides
 from components.train.config import TrainConfig, to_train_config
-from components.train.resume import find_state
+from components.train.processes import first_decides, is_first, join_group, leave_group
+from components.train.resume import Found, find_state
 from components.train.running_state import STATE
-from components.train.training import Places, Trained, train
+from components.train.training import Places, Trained, choose_device, train
 from components.train.training_report import write_report
 from segmentor import __version__
 from segmentor.contract import ModelContract
@@ -42,16 +43,35 @@ def run(arguments: argparse.Namespace) -> ArtifactMetadata:
     config = to_train_config(composed)
     train_set, val_set = Dataset(arguments.train), Dataset(arguments.val)
     check_data_sets(train_set, val_set)
+    join_group(is_cpu=choose_device(config.training.device) == "cpu")
+    try:
+        return train_and_write(arguments, composed, config, train_set, val_set)
+    finally:
+        leave_group()
+
+
+def train_and_write(
+    arguments: argparse.Namespace,
+    composed: dict[str, Any],
+    config: TrainConfig,
+    train_set: Dataset,
+    val_set: Dataset,
+) -> ArtifactMetadata:
+    """Trains, and writes the outputs in the first of the processes that train together."""
     fingerprint = run_fingerprint(composed, train_set, val_set, arguments.resume)
     checkpoint = arguments.checkpoint.absolute()
     running = checkpoint.parent / f".{checkpoint.name}.running"
-    found = find_state(running, config, fingerprint, arguments.resume, train_set, val_set)
+    found = Found(None, None)
+    if is_first():
+        found = find_state(running, config, fingerprint, arguments.resume, train_set, val_set)
+    state = first_decides(lambda: found.state)
     started = time.monotonic()
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as scratch:
         places = Places(running, running / "logs", Path(scratch))
-        trained = train(
-            config, train_set, val_set, places, fingerprint, found.state, found.after_save
-        )
+        trained = train(config, train_set, val_set, places, fingerprint, state, found.after_save)
+    if not is_first():
+        return {}
     contract = make_contract(composed, trained, train_set, val_set)
     metrics = final_metrics(trained, time.monotonic() - started)
     with output_folder(arguments.checkpoint) as folder:

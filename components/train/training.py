@@ -1,6 +1,7 @@
 """From data sets and configuration to a trained network: builds the run, and runs it."""
 
 import contextlib
+import copy
 import logging
 import math
 import signal
@@ -23,6 +24,7 @@ from components.train.losses import SegmentationLoss, default_terms
 from components.train.memory import memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
 from components.train.precision import choose_bf16
+from components.train.processes import first_decides, wait_for_all
 from components.train.run import Run
 from components.train.runner import SegmentationRunner
 from components.train.running_state import Progress, RunningState, load_best
@@ -91,6 +93,7 @@ def train(
     runner = SegmentationRunner(run)
     with memory_errors(config.training.batch_size, spec.size), stopping_between_batches(run):
         runner.run()
+    wait_for_all()  # the first process has written the best weights
     network = run.engine.unwrap_model(runner.model)
     network.load_state_dict(load_best(places.state))
     return Trained(
@@ -133,7 +136,7 @@ def make_network(
     if not is_resumed:
         load_encoder_weights(network, model.encoder, model.encoder_weights)
     network = network.to(device).to(memory_format=torch.channels_last)
-    check_trainable(network, spec.size, config.training.batch_size)
+    check_trainable(network, spec.size, min(config.training.batch_size, len(train_set)))
     return network_config, network, spec
 
 
@@ -153,7 +156,9 @@ def make_run(
         bf16 = (
             resumed.bf16
             if resumed is not None
-            else choose_bf16(network, spec.size, settings.batch_size, settings.precision)
+            else first_decides(
+                lambda: choose_bf16(network, spec.size, settings.batch_size, settings.precision)
+            )
         )
     terms = default_terms(label_map.is_binary) if settings.loss == AUTO else settings.loss
     assert isinstance(terms, dict)
@@ -218,19 +223,28 @@ def choose_device(setting: str) -> str:
 
 
 def check_trainable(network: nn.Module, size: tuple[int, int], batch_size: int) -> None:
-    """Refuses a batch of one where the network normalises over a 1 x 1 map of the batch.
+    """Tries one step's forward pass on a copy, so that a misfit is a message and not a traceback.
 
     Raises:
-        ConfigError: this network needs batches of at least two images.
+        ConfigError: the network cannot take this size, or not a batch of one image.
     """
-    if batch_size > 1:
-        return
-    device = next(network.parameters()).device
-    network.train()
+    trial = copy.deepcopy(network).train()
+    device = next(trial.parameters()).device
+    name = type(network).__name__
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, *size, device=device))
-    except ValueError as error:
+            trial(torch.zeros(min(batch_size, 2), 3, *size, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        if "more than 1 value per channel" in reason:
+            raise ConfigError(
+                "training.batch_size", f"1 for {name}", "at least 2: it normalises over the batch"
+            ) from error
         raise ConfigError(
-            "training.batch_size", "1", "at least 2: this network normalises over the batch"
+            "processing.size",
+            f"{size[0]} x {size[1]}, at which {name} fails ({reason})",
+            "a size that the network can take",
+            "try a larger one, or another model",
         ) from error

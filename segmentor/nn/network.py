@@ -1,5 +1,6 @@
 """The network: a segmentation-models-pytorch architecture with an encoder, built by name."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class NetworkConfig:
         return cls(
             str(value["architecture"]), str(value["encoder"]), dict(value.get("options") or {})
         )
+
+
+# Their exported graph is wrong, or fails, at any other size than that of export: adaptive pooling
+# (PSPNet, UPerNet, PAN), position embeddings (DPT).
+FIXED_SIZE_ARCHITECTURES = ("dpt", "pan", "pspnet", "upernet")
 
 
 def architectures() -> tuple[str, ...]:
@@ -67,6 +73,7 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
             "an encoder of segmentation-models-pytorch, or tu-<timm name>",
             f"did you mean {', '.join(near)}?" if near else "",
         )
+    _check_options(name, config)
     try:
         with warnings.catch_warnings():
             # SMP warns that timm-* names will go; they still work, and users write them.
@@ -87,6 +94,24 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
             "a combination that segmentation-models-pytorch can build",
         ) from error
     return network
+
+
+def _check_options(name: str, config: NetworkConfig) -> None:
+    """Refuses options that SMP would drop silently: timm's encoders alone take unknown ones."""
+    known = set(inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[name].__init__).parameters)
+    known -= {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes"}
+    for option in config.options:
+        if option in known or (
+            config.encoder.startswith("tu-") and not option.startswith("decoder_")
+        ):
+            continue
+        near = get_close_matches(option, known, 1, 0.6)
+        raise ConfigError(
+            f"model.options.{option}",
+            f"no option of {name}",
+            f"one of {', '.join(sorted(known))}",
+            f"did you mean {near[0]}?" if near else "",
+        )
 
 
 def network_stride(network: nn.Module) -> int:

@@ -1,0 +1,127 @@
+"""Where an encoder's weights may come from, and what is said when they do not fit."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+
+from components.train.encoder_weights import load_encoder_weights
+from segmentor.errors import ConfigError
+from segmentor.nn.network import NetworkConfig, build_network
+
+TINY = "tu-test_resnet"
+
+
+def network(encoder: str = TINY, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return build_network(NetworkConfig("unet", encoder), 1)
+
+
+def assert_same_encoder(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for (name, a), b in zip(
+        one.encoder.state_dict().items(), other.encoder.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+
+
+def test_none_changes_nothing():
+    one = network()
+    load_encoder_weights(one, TINY, "none")
+    assert_same_encoder(one, network())
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+@pytest.mark.parametrize("kind", ["safetensors", "pth"])
+def test_a_local_file_of_an_encoder_or_a_whole_network(tmp_path, kind, prefix):
+    source, target = network(seed=1), network()
+    module = source if prefix else source.encoder
+    path = tmp_path / f"weights.{kind}"
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    load_encoder_weights(target, TINY, str(path))
+    assert_same_encoder(target, source)
+
+
+def test_timms_own_names_fit_too(tmp_path):
+    source, target = network(seed=1), network()
+    head = {"fc.weight": torch.zeros(10, 96)}  # a classifier's head is left over
+    state = {k: v.contiguous() for k, v in source.encoder.model.state_dict().items()}
+    save_file({**state, **head}, tmp_path / "timm.safetensors")
+    load_encoder_weights(target, TINY, str(tmp_path / "timm.safetensors"))
+    assert_same_encoder(target, source)
+
+
+def test_a_file_in_the_object_store(tmp_path, store):
+    store.ensure_bucket("weights")
+    source, target = network(seed=1), network()
+    save_file({k: v.contiguous() for k, v in source.encoder.state_dict().items()}, tmp_path / "w")
+    from segmentor.object_store import ObjectUri
+
+    store.upload_file(tmp_path / "w", ObjectUri("weights", "tiny.safetensors"))
+    load_encoder_weights(target, TINY, "s3://weights/tiny.safetensors")
+    assert_same_encoder(target, source)
+
+
+def test_the_package_of_efficientnet_lite0():
+    encoder = "tu-tf_efficientnet_lite0"
+    target = network(encoder)
+    before = next(iter(target.encoder.state_dict().values())).clone()
+    load_encoder_weights(target, encoder, "efficientnet-lite0")
+    assert not torch.equal(before, next(iter(target.encoder.state_dict().values())))
+    with pytest.raises(ConfigError, match="set model.encoder=tu-tf_efficientnet_lite0"):
+        load_encoder_weights(network(), TINY, "efficientnet-lite0")
+
+
+def test_the_hubs_cache_serves_imagenet_without_a_network(tmp_path, monkeypatch):
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    source = network("resnet18", seed=1)
+    snapshot = tmp_path / "models--smp-hub--resnet18.imagenet" / "snapshots" / settings["revision"]
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps({}))
+    state = {k: v.contiguous() for k, v in source.encoder.state_dict().items()}
+    save_file(state, snapshot / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    target = network("resnet18")
+    load_encoder_weights(target, "resnet18", "imagenet")
+    assert_same_encoder(target, source)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", TINY])
+def test_imagenet_without_hub_and_cache_fails_soon_and_says_what_to_do(
+    encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ConfigError, match="a local file or an s3:// URI"):
+        load_encoder_weights(network(encoder), encoder, "imagenet")
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no weights at all", "cannot be read"),
+        (None, "no such file"),
+    ],
+)
+def test_files_that_are_no_weights(tmp_path, content, message):
+    path: Path = tmp_path / "weights.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_encoder_weights(network(), TINY, str(path))
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path):
+    save_file({k: v.contiguous() for k, v in network("resnet18").encoder.state_dict().items()},
+              tmp_path / "w.safetensors")  # fmt: skip
+    with pytest.raises(ConfigError, match="weights of this encoder"):
+        load_encoder_weights(network(), TINY, str(tmp_path / "w.safetensors"))
