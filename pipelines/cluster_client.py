@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import socket
 import warnings
@@ -89,6 +90,10 @@ def answering(endpoint: str) -> Iterator[None]:
     previous = socket.getdefaulttimeout()
     # The client has no timeout of its own.
     socket.setdefaulttimeout(SECONDS_TO_ANSWER)
+    # It says each of its attempts; the one line of the error says enough.
+    attempts = logging.getLogger("urllib3.connectionpool")
+    level = attempts.level
+    attempts.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -111,6 +116,7 @@ def answering(endpoint: str) -> Iterator[None]:
             f"give the API's address, and credentials in {TOKEN} or {COOKIES}",
         ) from error
     finally:
+        attempts.setLevel(level)
         socket.setdefaulttimeout(previous)
 
 

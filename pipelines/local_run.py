@@ -52,7 +52,8 @@ class RunFailedError(SegmentorError):
 
     def __init__(self, record: RunRecord, step: StepRecord) -> None:
         self.record = record
-        super().__init__(step.name, step.error, remedy=f"its log is {record.folder / step.log}")
+        log = record.folder / step.log
+        super().__init__(step.name, step.error, remedy=f"its log is {log}" if log.is_file() else "")
 
     def __reduce__(self) -> Any:
         return type(self), (self.record, next(s for s in self.record.steps if s.error))

@@ -176,7 +176,7 @@ def test_a_login_page_is_recognised(server):
         submitted(server)
 
 
-def test_an_endpoint_that_is_down_is_told_at_once():
+def test_an_endpoint_that_is_down_is_told_at_once_and_once(caplog):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -184,6 +184,7 @@ def test_an_endpoint_that_is_down_is_told_at_once():
     with pytest.raises(ServerError, match="no answer .NewConnectionError"):
         submit(SOURCE, environment=environment(address), stream=io.StringIO())
     assert time.monotonic() - start < 10
+    assert caplog.text == ""
 
 
 def test_no_endpoint_and_no_cluster_is_told_with_what_to_do(tmp_path):
