@@ -128,3 +128,51 @@ def test_triton_client_is_told_what_is_wrong(triton_client):
     tensor.set_data_from_numpy(np.zeros((1, 2), np.int32))
     with pytest.raises(InferenceServerException, match="expected one named 'image'"):
         triton_client.infer("scene", [tensor])
+
+
+# In a process of its own too: kserve and tritonclient.grpc register the same protocol messages.
+TRITON_GRPC_CLIENT = """
+import sys
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+client = triton.InferenceServerClient(f"127.0.0.1:{sys.argv[1]}")
+assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("scene")
+assert client.get_model_metadata("scene").inputs[0].name == "image"
+content = np.array([open(sys.argv[2], "rb").read()], np.object_)
+tensor = triton.InferInput("image", [1], "BYTES")
+tensor.set_data_from_numpy(content)
+outputs = [triton.InferRequestedOutput("mask"), triton.InferRequestedOutput("probability")]
+reply = client.infer("scene", [tensor], outputs=outputs)
+expected = np.load(sys.argv[3])
+np.testing.assert_array_equal(reply.as_numpy("mask")[0], expected)
+np.testing.assert_array_equal(reply.as_numpy("probability")[0].argmax(0), expected)
+try:
+    client.unload_model("scene")
+except InferenceServerException as error:
+    assert "fixed at start" in str(error) or "UNIMPLEMENTED" in str(error), error
+else:
+    raise AssertionError("unloaded")
+assert client.is_model_ready("scene")
+"""
+
+
+def test_triton_client_gets_mask_and_probability_over_grpc(
+    predictor, scene_png, expected, tmp_path
+):
+    (tmp_path / "scene.png").write_bytes(scene_png)
+    np.save(tmp_path / "expected.npy", expected)
+    arguments = [
+        str(predictor.grpc_port),
+        str(tmp_path / "scene.png"),
+        str(tmp_path / "expected.npy"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", TRITON_GRPC_CLIENT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
