@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines.store import embedded_store
+from pipelines.store import GRPC_OFFSET, embedded_store
 from segmentor.errors import StoreError
 from segmentor.object_store import ObjectStore, ObjectUri
 
@@ -75,9 +75,14 @@ def test_the_foreground_store_prints_exports_and_stops_on_a_signal(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "pipelines.cli", "store", "--folder", str(tmp_path / "store")]
-    before = set(Path("/tmp").glob("s*-s3-*"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
     )
     assert process.stdout is not None
     exports = dict(
@@ -95,4 +100,6 @@ def test_the_foreground_store_prints_exports_and_stops_on_a_signal(
     assert "Traceback" not in errors
     time.sleep(0.1)
     assert not _is_listening(environment["S3_ENDPOINT"])
-    assert set(Path("/tmp").glob("s*-s3-*")) == before
+    assert list(scratch.iterdir()) == []
+    port = urlsplit(environment["S3_ENDPOINT"]).port
+    assert list(Path("/tmp").glob(f"seaweedfs-*-{port + GRPC_OFFSET}.sock")) == []
