@@ -18,11 +18,20 @@ _FIGURES = (
     ("export", "parity", "flipped_pixels", "pixels flipped by ONNX"),
 )
 
+_FILES = (
+    ("run.json", "all that this page says, for programs"),
+    ("configs/parameters.yaml", "the parameters of the pipeline"),
+    ("configs/training.yaml", "the resolved configuration of training"),
+    ("configs/pipeline.yaml", "the pipeline that ran"),
+    ("tensorboard", "events of training: tensorboard --logdir"),
+)
+
 
 def write_run_page(record: RunRecord) -> Path:
     """Writes index.html, and the reports beside it under names that browsers know as pages."""
     reports = _copy_reports(record)
-    page = Report(f"Run of {record.pipeline}", f"{record.started}, {record.runner} runner")
+    started = record.started.replace("T", " ")
+    page = Report(f"Run of {record.pipeline}", f"{started}, {record.runner} runner")
     page.tiles(
         [
             ("state", record.state),
@@ -55,6 +64,8 @@ def write_run_page(record: RunRecord) -> Path:
             for item in record.artifacts
         ],
     )
+    page.section("Files")
+    page.links((name, name, note) for name, note in _FILES if (record.folder / name).exists())
     page.section("Parameters")
     page.key_values(record.parameters.items())
     page.section("Versions")
