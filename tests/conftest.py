@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from hypothesis import settings
 
 from pipelines.store import embedded_store
 from segmentor.object_store import ObjectStore
@@ -17,6 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 cv2.setNumThreads(0)
+# A shared machine stalls at times: how long one example takes is no property of the code.
+settings.register_profile("segmentor", deadline=None)
+settings.load_profile("segmentor")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
