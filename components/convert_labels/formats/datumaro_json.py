@@ -15,7 +15,6 @@ from components.convert_labels.formats.json_annotations import (
     palette_colour,
     run_values,
 )
-from components.convert_labels.image_finder import stem
 from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import DataError, MaskError
 from segmentor.label_map import LabelClass
@@ -113,7 +112,7 @@ def _item(item: dict[str, Any], subset: str, labels: list[str], notes: Notes) ->
     )
     name = str(item.get("id", ""))
     label = ShapesLabel(tuple(records), parse_annotation, stated, name)
-    return Item(stem(name), label, subset, image_name=str(image.get("path") or ""))
+    return Item(name, label, subset, image_name=str(image.get("path") or ""))
 
 
 def _group(annotation: dict[str, Any]) -> str:

@@ -6,9 +6,11 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -22,8 +24,10 @@ from tests.components.convert_labels.label_builders import (
     Drawn,
     Task,
     camvid_export,
+    coco_export,
     convert,
     cvat_xml,
+    datumaro_export,
     encoded,
     image_files,
     images_export,
@@ -206,6 +210,20 @@ def test_unlabelled_images_of_a_camvid_export_without_images_are_listed(tmp_path
     dataset = convert(export, tmp_path, "--images", str(pictures))
     assert set(masks_of(dataset)) == {"a.b c", "deep/er/b", "none"}
     assert convert(full, tmp_path / "full").digest == dataset.digest
+
+
+@pytest.mark.parametrize("export", [images_export, mask_export, coco_export, datumaro_export])
+def test_odd_file_names_survive_the_way_to_the_split(
+    export: Callable[[Task, Path], Path], tmp_path: Path
+) -> None:
+    stems = ["größe 1.2.3", "a%20b#c&d", "x.jpg", "..hidden", "-flag", "'quoted\"", "日本/語"]
+    task = Task({f"{stem}.png": (24, 32) for stem in stems})
+    task.shapes = {name: [BOX] for name in task.images}
+    dataset = convert(export(task, tmp_path / "e.zip"), tmp_path)
+    assert sorted(masks_of(dataset)) == sorted(stems)
+    with tarfile.open(dataset.folder / "shard-00000.tar") as shard:
+        keys = {name.partition(".")[0] for name in shard.getnames()}
+    assert len(keys) == len(stems)
 
 
 def test_names_of_project_subsets_do_not_collide(shared_data: Path, tmp_path: Path) -> None:
