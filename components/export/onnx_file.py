@@ -17,6 +17,7 @@ from segmentor.digests import canonical_json
 from segmentor.errors import ContractError
 from segmentor.nn.checkpoint import Checkpoint, checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import Deployable
+from segmentor.nn.exportability import require_exportable
 
 OPSET = 20
 # Sizes that the tracer sees; odd and unlike each other, so that it cannot take one for a constant.
@@ -37,12 +38,14 @@ def load_for_export(folder: Path, size_policy: str = "trained") -> Checkpoint:
 
     Raises:
         ContractError: no checkpoint artifact.
+        ConfigError: a network that cannot be exported under this policy.
     """
     checkpoint = load_checkpoint(folder)
     contract = checkpoint.contract
     spec = contract.input
     if size_policy != "trained":
         spec = replace(spec, size_policy=size_policy)
+    require_exportable(checkpoint.network, checkpoint.network_config, spec.size_policy)
     provenance = {
         **contract.provenance,
         "checkpoint_digest": checkpoint_digest(folder),

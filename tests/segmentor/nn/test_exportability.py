@@ -1,0 +1,27 @@
+import pytest
+
+from segmentor.errors import ConfigError
+from segmentor.nn.exportability import require_exportable
+from segmentor.nn.network import NetworkConfig, build_network
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "reason"),
+    [
+        ("pspnet", "tu-test_resnet", "native with pspnet, which works at one size alone"),
+        ("unet", "tu-tf_mobilenetv3_small_minimal_100", "pads by the size of its input"),
+    ],
+)
+def test_what_cannot_be_exported_natively_is_refused_but_can_be_resized(
+    architecture: str, encoder: str, reason: str
+) -> None:
+    config = NetworkConfig(architecture, encoder)
+    network = build_network(config, 1)
+    require_exportable(network, config, "resize")
+    with pytest.raises(ConfigError, match=reason):
+        require_exportable(network, config, "native")
+
+
+def test_a_proven_network_is_not_refused() -> None:
+    config = NetworkConfig("unet", "tu-test_resnet")
+    require_exportable(build_network(config, 1), config, "native")
