@@ -60,21 +60,24 @@ def grey_picture(image: NDArray[np.uint8]) -> Picture:
 def hash_pairs(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
     """Returns pairs of positions whose hashes differ in at most MAX_BITS bits; 0 is no hash.
 
-    The smaller position comes first; the pairs are sorted.
+    The smaller position comes first; the pairs are sorted. Of a run of equal hashes only
+    neighbours are paired, and only its first with other hashes: that links them all.
     """
     positions = np.flatnonzero(hashes)
-    found = [positions[pair] for pair in _candidates(hashes[positions])]
-    if not found:
-        return []
+    unique, first = np.unique(hashes[positions], return_index=True)
+    found = [positions[first][pair] for pair in _candidates(unique)]
+    # Of equal hashes, each goes with the next: a thousand black images are not a million pairs.
+    order = np.argsort(hashes[positions], kind="stable")
+    same = hashes[positions[order[1:]]] == hashes[positions[order[:-1]]]
+    found.append(positions[np.stack([order[:-1][same], order[1:][same]], axis=1)])
     pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
     return [(left, right) for left, right in pairs.tolist()]
 
 
 def _candidates(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """Yields (P, 2) pairs close enough, found by sorting along each word of the hash."""
+    """Yields (P, 2) pairs of unequal hashes close enough, sorting along each word of the hash."""
     for word in range(_WORDS):
         values = (hashes >> np.uint64(16 * word)) & np.uint64(0xFFFF)
-        # Within one value of the word, equal hashes lie side by side.
         order = np.lexsort((hashes, values))
         for step in range(1, min(_FOLLOWERS, len(order) - 1) + 1):
             left, right = order[:-step], order[step:]

@@ -84,6 +84,13 @@ def test_pairs_within_three_bits_are_found_wherever_the_bits_are() -> None:
     assert hash_pairs(np.array(hashes, np.uint64)) == expected
 
 
+def test_a_thousand_equal_hashes_are_linked_by_a_thousand_pairs() -> None:
+    hashes = np.array([77, *[5] * 1000, 76], np.uint64)
+    pairs = hash_pairs(hashes)
+    chain = [(n, n + 1) for n in range(1, 1000)]
+    assert pairs == sorted([*chain, (0, 1001), (0, 1), (1, 1001)])
+
+
 def test_images_without_a_hash_are_in_no_pair() -> None:
     assert hash_pairs(np.zeros(5, np.uint64)) == []
 
