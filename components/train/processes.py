@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 T = TypeVar("T")
 
@@ -52,3 +52,15 @@ def wait_for_all() -> None:
     """Waits until every process is here."""
     if world_size() > 1:
         distributed.barrier()
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Gives every process the first one's buffers.
+
+    Each has its own statistics of batch normalisation after its last batch: the validation images
+    would be measured by as many networks.
+    """
+    if world_size() == 1:
+        return
+    for buffer in network.buffers():
+        distributed.broadcast(buffer, src=0)

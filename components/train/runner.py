@@ -15,6 +15,7 @@ from components.train.generators import set_generators
 from components.train.keep_state import KeepState, StopOnSignal
 from components.train.metrics import Counts, predict_indices
 from components.train.optimization import is_stepped_per_batch
+from components.train.processes import share_buffers
 from components.train.run import Run
 from components.train.running_state import Progress
 from segmentor.errors import TrainingError
@@ -101,6 +102,8 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
     def on_loader_start(self, runner: Any) -> None:
         """Starts counting, or goes on counting."""
         super().on_loader_start(runner)
+        if self.is_valid_loader:
+            share_buffers(self.engine.unwrap_model(self.model))
         self.counts = Counts(self.job.label_map, self.engine.device)
         if self.resumes_at is not None:
             self.counts.add_state(self.resumes_at.confusion, self.resumes_at.loss)

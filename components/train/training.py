@@ -32,6 +32,7 @@ from components.train.threads import set_threads
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset
 from segmentor.errors import ConfigError
+from segmentor.nn.exportability import require_exportable
 from segmentor.nn.network import NetworkConfig, build_network, network_stride
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ def make_network(
     network_config = NetworkConfig(model.architecture, model.encoder, model.options)
     network = build_network(network_config, train_set.label_map.channels)
     spec = input_spec(config, train_set, network_stride(network))
+    require_exportable(network, network_config, spec.size_policy)
     if not is_resumed:
         load_encoder_weights(network, model.encoder, model.encoder_weights)
     network = network.to(device).to(memory_format=torch.channels_last)
