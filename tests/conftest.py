@@ -15,6 +15,7 @@ from segmentor.object_store import ObjectStore
 
 # Set before torch and onnxruntime start their pools: idle OpenMP threads spin and starve the rest.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 cv2.setNumThreads(0)
