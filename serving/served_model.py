@@ -12,7 +12,7 @@ from segmentor.contract import ModelContract
 from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.onnx_model import CPU, MODEL_FILE, OnnxModel
-from serving.engines import EXACT, Engine, choose_engine
+from serving.engines import EXACT, SAMPLES_FOLDER, Engine, choose_engine
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,11 @@ def _download(location: str, folder: Path) -> Path:
     if not uri.key.endswith(".onnx"):
         uri = uri.child(MODEL_FILE)
     path = folder / MODEL_FILE
-    ObjectStore.from_environment().download(uri, path)
+    store = ObjectStore.from_environment()
+    store.download(uri, path)
+    samples = ObjectUri(uri.bucket, uri.key.rpartition("/")[0]).child(SAMPLES_FOLDER)
+    if next(store.list_keys(samples), None):
+        store.download(samples, folder / SAMPLES_FOLDER)
     return path
 
 
