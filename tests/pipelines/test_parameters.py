@@ -1,6 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_pipeline import compile_tiny
 
 from pipelines.compilation import SEGMENTATION_YAML
@@ -61,3 +64,15 @@ def test_an_assignment_is_divided_at_its_first_equals_sign():
     }
     with pytest.raises(ConfigError, match="expected name=value"):
         parse_assignments(["classes"])
+
+
+@given(seed=st.integers(-(2**53), 2**53), flag=st.booleans(), text=st.text())
+def test_a_value_and_its_text_are_the_same_parameter(tiny, seed, flag, text):
+    typed = {"seed": seed, "flag": flag, "text": text}
+    texts = {"seed": str(seed), "flag": json.dumps(flag), "text": text}
+    assert checked_parameters(tiny, typed) == checked_parameters(tiny, texts)
+
+
+@given(value=st.text())
+def test_an_assignment_keeps_every_character_of_its_value(value):
+    assert parse_assignments([f"name={value}"]) == {"name": value}
