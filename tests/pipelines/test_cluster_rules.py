@@ -93,6 +93,7 @@ def test_an_output_or_field_that_nobody_declared_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_steps_run_by_the_cluster_s_rules_to_a_published_model(
     tmp_path, repository, store, store_environment
 ):

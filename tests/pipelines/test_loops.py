@@ -81,6 +81,7 @@ def test_a_training_that_fails_fails_the_run_in_its_own_words(pipeline, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_sweep_carries_the_better_training_on_to_a_published_model(tmp_path, store_environment):
     values = {
         "source": str(write_small_export(tmp_path / "export.zip")),
