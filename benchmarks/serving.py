@@ -136,6 +136,9 @@ def measure_server(
 ) -> list[Row]:
     rows: list[Row] = []
     with running(command, ready, arguments.model) as (process, port, grpc_port, start_s):
+        engine = served_engine(port, ready)
+        if "--engine=" in command[-1] and command[-1] != f"--engine={engine}":
+            name += f" (refused, {engine} served)"
         for form, encode in forms.items():
             for callers in CONCURRENCY:
                 results = []
@@ -150,6 +153,13 @@ def measure_server(
                 rows.append(median_row(results))
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
+
+
+def served_engine(port: int, path: str) -> str | None:
+    """The engine that our predictor says it runs; None of any other server."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    return connection.getresponse().headers.get("X-Segmentor-Engine")
 
 
 def caller(encode: Encode | str, port: int, grpc_port: int) -> Callable[[bytes], object]:

@@ -59,6 +59,7 @@ def build_application(
         "X-Segmentor-Model": served.name,
         "X-Segmentor-Version": served.version,
         "X-Segmentor-Digest": served.digest,
+        "X-Segmentor-Engine": served.engine,
     }
     return RequestDoor(app, identity)
 

@@ -56,6 +56,7 @@ class GrpcDoor(AsyncServerInterceptor):
             ("x-segmentor-model", served.name),
             ("x-segmentor-version", served.version),
             ("x-segmentor-digest", served.digest),
+            ("x-segmentor-engine", served.engine),
         )
 
     async def intercept(
