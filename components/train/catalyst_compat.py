@@ -15,6 +15,8 @@ What is wrong there, and what stands here or in `runner.py` instead:
   join the process group that the environment describes.
 """
 
+import json
+import textwrap
 import warnings
 from typing import Any
 
@@ -93,6 +95,15 @@ def optimizer_callback() -> Any:
     return dl.OptimizerCallback(metric_key="loss")
 
 
-def tensorboard_logger(folder: str) -> Any:
-    """Writes scalars for each epoch, and images."""
-    return dl.TensorboardLogger(logdir=folder, log_batch_metrics=False, log_epoch_metrics=True)
+class TensorBoard(dl.TensorboardLogger):  # type: ignore[misc]
+    """Scalars for each epoch, images, and the configuration as a text (Catalyst drops it)."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(logdir=folder, log_batch_metrics=False, log_epoch_metrics=True)
+
+    def log_hparams(self, hparams: dict[str, Any], runner: Any = None) -> None:
+        """Writes the configuration under the text tag `configuration`."""
+        self._check_loader_key("train")
+        text = json.dumps(hparams, indent=2, ensure_ascii=False)
+        # Four spaces: TensorBoard reads Markdown, and shows code as it is.
+        self.loggers["train"].add_text("configuration", textwrap.indent(text, "    "))

@@ -147,7 +147,9 @@ def unknown_key(key: str, known: list[str], hint: str = "") -> ConfigError:
     remedy = f"did you mean {best}?" if best else hint
     group = key.rpartition(".")[0]
     inside = [name for name in known if name.rpartition(".")[0] == group] or known
-    return ConfigError(key, "an unknown key", f"one of {', '.join(inside)}", remedy)
+    names = ", ".join(name.rpartition(".")[2] for name in inside)
+    where = f" in {group}" if group and inside is not known else ""
+    return ConfigError(key, "an unknown key", f"one of {names}{where}", remedy)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

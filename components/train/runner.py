@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from components.train.optimization import is_stepped_per_batch
 from components.train.processes import share_buffers
 from components.train.run import Run
 from components.train.running_state import Progress
+from components.train.show_progress import ShowProgress
 from segmentor.errors import TrainingError
 from segmentor.label_map import LabelMap
 from segmentor.masks import overlay
@@ -47,6 +49,11 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         return self.job.config.seed
 
     @property
+    def hparams(self) -> dict[str, Any]:
+        """The configuration, for TensorBoard."""
+        return asdict(self.job.config)
+
+    @property
     def num_epochs(self) -> int:
         """Epochs in all, those before a resume included."""
         return self.job.config.training.epochs
@@ -73,7 +80,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
 
     def get_loggers(self) -> dict[str, Any]:
         """TensorBoard alone: Catalyst's console logger prints."""
-        return {"tensorboard": compat.tensorboard_logger(str(self.job.logs))}
+        return {"tensorboard": compat.TensorBoard(str(self.job.logs))}
 
     def get_callbacks(self) -> dict[str, Any]:
         """Backward, step, schedule, then our own bookkeeping."""
@@ -82,6 +89,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
             "backward": compat.Backward(training.gradient_clip),
             "optimizer": compat.optimizer_callback(),
             "keep": KeepState(self.job),
+            "show": ShowProgress(),
             "stop": StopOnSignal(self.job),
         }
         if self.job.scheduler is not None:

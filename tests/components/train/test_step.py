@@ -42,6 +42,9 @@ def test_tensorboard_events_hold_losses_iou_learning_rate_and_overlays(finished)
     assert [event.step for event in events.Scalars("iou/epoch")] == [1, 2, 3, 4]
     assert {"loss/epoch", "lr/epoch", "iou/road/epoch"} <= set(events.Tags()["scalars"])
     assert "prediction/scene_500" in events.Tags()["images"]
+    train = EventAccumulator(str(finished.folder / "logs" / "train"))
+    train.Reload()
+    assert "configuration/text_summary" in train.Tags()["tensors"]
 
 
 def test_the_report_is_one_file_with_curves_and_overlays(finished):
