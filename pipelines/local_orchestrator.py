@@ -25,6 +25,8 @@ ARTIFACTS = "artifacts"
 LOGS = "logs"
 INTERRUPTED: Literal["interrupted"] = "interrupted"
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}")
+# kfp.local's configuration and what is replaced below belong to the whole process.
+_ONE_RUN_AT_A_TIME = threading.Lock()
 _TASK_FINAL_STATUS = 7  # ParameterType.TASK_FINAL_STATUS of KFP's pipeline_spec.proto
 
 
@@ -64,7 +66,7 @@ class LocalOrchestrator:
 
         message = json_format.ParseDict(specification, PipelineSpec())
         _drop_cluster_settings(message)
-        with self._replaced_parts():
+        with _ONE_RUN_AT_A_TIME, self._replaced_parts():
             local.init(
                 local.SubprocessRunner(use_venv=False),
                 pipeline_root=str(self._folder),
