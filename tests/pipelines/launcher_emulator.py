@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -139,24 +140,26 @@ class Cluster:
 
     def _execute(self, name: str, pod: Path, command: list[str], label: str, group: dict) -> None:
         assert command[0] == "python"
-        (pod / "tmp").mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, *command[1:]],
-            cwd=pod,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(pod / "tmp"),
-                "TMPDIR": str(pod / "tmp"),
-                "PYTHONPATH": str(self.sources),
-                "OMP_NUM_THREADS": "2",
-                "HF_HUB_OFFLINE": "1",
-                **self._secret_variables(label, group),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        pod.mkdir(parents=True, exist_ok=True)
+        # Short, as a pod's /tmp is: multiprocessing's sockets lie in it.
+        with tempfile.TemporaryDirectory(prefix="pod") as temporary:
+            done = subprocess.run(
+                [sys.executable, *command[1:]],
+                cwd=pod,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": temporary,
+                    "TMPDIR": temporary,
+                    "PYTHONPATH": str(self.sources),
+                    "OMP_NUM_THREADS": "2",
+                    "HF_HUB_OFFLINE": "1",
+                    **self._secret_variables(label, group),
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
         self.logs[name] = done.stdout
         assert done.returncode == 0, f"{name}: exit code {done.returncode}\n{done.stdout[-3000:]}"
 
