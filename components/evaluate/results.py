@@ -70,22 +70,31 @@ def text_table(evaluation: Evaluation) -> str:
     overall = per_image_figures(evaluation)
     width = max(12, *(len(image.id) for image in images))
     lines = [f"{'image':<{width}} | dice_loss | iou_score"]
-    lines += [f"{i.id:<{width}} | {i.dice_loss:9.4f} | {i.iou_score:9.4f}" for i in images]
+    lines += [
+        f"{i.id:<{width}} | {_figure(i.dice_loss, 9)} | {_figure(i.iou_score, 9)}" for i in images
+    ]
     if more := len(evaluation.images) - len(images):
         lines.append(f"... and {more} more images, in {PER_IMAGE_FILE}")
-    losses, ious = overall["mean_dice_loss"], overall["mean_iou_score"]
-    lines += [f"{'overall':<{width}} | {losses:9.4f} | {ious:9.4f}   (mean over images)", ""]
+    losses = _figure(overall["mean_dice_loss"], 9)
+    ious = _figure(overall["mean_iou_score"], 9)
+    lines += [f"{'overall':<{width}} | {losses} | {ious}   (mean over images)", ""]
     names = evaluation.contract.label_map.names
     width = max(12, *(len(name) for name in names))
     lines.append(f"{'class':<{width}} |    iou |   dice | precision | recall | true pixels")
     scores = evaluation.scores
     for k, name in enumerate(names):
         lines.append(
-            f"{name:<{width}} | {scores.iou[k]:6.4f} | {scores.dice[k]:6.4f} | "
-            f"{scores.precision[k]:9.4f} | {scores.recall[k]:6.4f} | {scores.support[k]:11,d}"
+            f"{name:<{width}} | {_figure(scores.iou[k], 6)} | {_figure(scores.dice[k], 6)} | "
+            f"{_figure(scores.precision[k], 9)} | {_figure(scores.recall[k], 6)} | "
+            f"{scores.support[k]:11,d}"
         )
     lines.append(f"data-set iou {evaluation.iou:.4f}   (all pixels of the set together)")
     return "\n".join(lines) + "\n"
+
+
+def _figure(value: float, width: int) -> str:
+    """Four digits; n/a for what is undefined."""
+    return f"{'n/a':>{width}}" if np.isnan(value) else f"{value:{width}.4f}"
 
 
 def _row(image: ImageScores) -> list[Any]:

@@ -109,6 +109,22 @@ def test_each_image_has_a_row_and_the_means_are_those_of_the_rows(
     assert counts[0] / counts.sum() == pytest.approx(evaluation["dataset"]["iou"])
 
 
+def test_intervals_slices_calibration_and_edges_are_in_the_json(outputs: dict[str, Path]) -> None:
+    evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
+    low, high = evaluation["intervals"]["iou"]
+    assert low <= evaluation["dataset"]["iou"] <= high
+    assert evaluation["intervals"]["groups"] == 4
+    assert {part["by"] for part in evaluation["slices"]} >= {"group", "brightness"}
+    assert 0 <= evaluation["calibration"]["ece"] <= 1
+    assert 0 < evaluation["classes"][1]["boundary_iou"] < 1
+    assert evaluation["classes"][1]["hd95"] > 0
+    sweep = evaluation["threshold_sweep"]
+    assert sweep["best_iou"] >= evaluation["dataset"]["iou"]
+    assert sweep["kitti_perspective"]["max_f"] == pytest.approx(
+        2 * sweep["best_iou"] / (1 + sweep["best_iou"])
+    )
+
+
 def test_an_image_without_foreground_scores_by_the_stated_policy(outputs: dict[str, Path]) -> None:
     row = rows(outputs)[-1]
     evaluation = json.loads((outputs["evaluation"] / "evaluation.json").read_text())
@@ -154,7 +170,9 @@ def test_the_table_is_printed(
     assert lines[9].startswith("overall")
 
 
-def test_several_classes_with_ignored_pixels_and_an_absent_class(tmp_path: Path) -> None:
+def test_several_classes_with_ignored_pixels_and_an_absent_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", STREET)
     image, mask = draw_scene(1, SIZE, road=False)
     mask[:20] = 255
@@ -169,7 +187,12 @@ def test_several_classes_with_ignored_pixels_and_an_absent_class(tmp_path: Path)
     assert evaluation["classes"][1]["recall"] is None
     assert evaluation["threshold"] is None
     assert evaluation["empty_truth"]["images_without_ground_truth"] == 1
+    assert evaluation["intervals"]["iou"] == [None, None]  # one group
+    table = capsys.readouterr().out
+    assert "nan" not in table
+    assert re.search(r"^b +\| +n/a \| +n/a$", table, re.MULTILINE)
     page = paths["evaluation_report"].read_text()
+    assert "no interval can be given" in page
     assert "Not in the test set, so not measured: road." in page
     assert "no ground truth at all" in page
 
