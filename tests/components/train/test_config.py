@@ -1,0 +1,84 @@
+"""The configuration: every preset is valid, and what is wrong is named with the right key."""
+
+import pytest
+import yaml
+
+from components.train.compose import compose_config, presets, split_overrides, to_yaml
+from components.train.config import to_train_config
+from segmentor.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "group_preset",
+    [f"{group}={name}" for group in ("model", "processing", "training") for name in presets(group)],
+)
+def test_every_shipped_preset_is_valid(group_preset):
+    to_train_config(compose_config([group_preset]))
+
+
+def test_the_presets_that_the_docs_name_are_there():
+    assert presets("model") == ["deeplabv3plus", "fpn", "segformer", "tiny", "unet_resnet34"]
+    assert presets("processing") == ["generic", "road", "small_objects"]
+    assert presets("training") == ["cpu_fast", "default", "gpu", "overfit_batch"]
+
+
+def test_an_override_reaches_its_value():
+    config = to_train_config(
+        compose_config(["training.epochs=7", "processing.size=[64,96]", "training.loss={dice: 2}"])
+    )
+    assert config.training.epochs == 7
+    assert config.processing.size == (64, 96)
+    assert config.training.loss == {"dice": 2.0}
+
+
+def test_a_transform_can_be_added_and_removed():
+    composed = compose_config(
+        ["~processing.augmentation.Affine", "+processing.augmentation.GaussNoise={p: 0.2}"]
+    )
+    names = list(composed["processing"]["augmentation"])
+    assert names == ["HorizontalFlip", "RandomBrightnessContrast", "GaussNoise"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", "did you mean training.epochs?"),
+        ("epochs=3", "did you mean training.epochs?"),
+        ("+training.epoch=3", "did you mean training.epochs?"),
+        ("training.learningrate=1", "did you mean training.learning_rate?"),
+        ("model=tinny", "did you mean model=tiny?"),
+        ("modle=tiny", "did you mean model"),
+        ("training.epochs=many", "a whole number"),
+        ("training.epochs=2.5", "a whole number"),
+        ("training.epochs=true", "a whole number"),
+        ("training.epochs=0", "at least 1"),
+        ("training.learning_rate=-1", "above 0"),
+        ("training.learning_rate=nan", "above 0"),
+        ("training.optimizer=adm", "adam or adamw or sgd"),
+        ("processing.size=[64]", "auto or a list of 2 values"),
+        ("processing.size=big", "auto or a list of 2 values"),
+        ("processing.mean=[0,0,zero]", "a list of 3 values"),
+        ("training.loss={dice: much}", "auto or a mapping"),
+        ("training.epochs", "no '='"),
+        ("training.loss={dice: 1", "training.loss={dice: 1"),
+        ("training.mirror=null", "a text"),
+    ],
+)
+def test_wrong_overrides_are_refused_in_one_line(override, message):
+    with pytest.raises(ConfigError) as caught:
+        to_train_config(compose_config([override]))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_text_is_split_as_a_shell_would():
+    assert split_overrides("model=fpn training.loss='{dice: 1}'", ["seed=2"]) == [
+        "model=fpn", "training.loss={dice: 1}", "seed=2",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="closed quotes"):
+        split_overrides("training.loss='{dice", [])
+
+
+def test_the_printed_configuration_reads_back():
+    composed = compose_config(["model=fpn", "processing=small_objects", "training=gpu"])
+    assert yaml.safe_load(to_yaml(composed)) == composed

@@ -1,0 +1,61 @@
+"""Memory, threads and precision: what the machine has, and what is said when it is too little."""
+
+import pytest
+import torch
+
+from components.train import precision
+from components.train.memory import memory_errors
+from components.train.threads import usable_cpus
+from segmentor.errors import TrainingError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("alloc_cpu.cpp:121: DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_names_what_to_lower(error):
+    with pytest.raises(TrainingError, match=r"lower training.batch_size \(to 8\)"):  # noqa: SIM117
+        with memory_errors(16, (512, 512)):
+            raise error
+
+
+def test_torchs_own_allocator_is_recognised():
+    with pytest.raises(TrainingError, match="out of memory"), memory_errors(4, (64, 64)):
+        torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shape"), memory_errors(4, (64, 64)):
+        raise RuntimeError("shape '[2]' is invalid")
+
+
+@pytest.mark.parametrize(
+    ("content", "most"),
+    [("50000 100000", 1), ("100000 100000", 1), ("max 100000", 10_000), ("", 10_000)],
+)
+def test_threads_follow_the_containers_quota(tmp_path, content, most):
+    quota = tmp_path / "cpu.max"
+    quota.write_text(content)
+    assert 1 <= usable_cpus(quota) <= most
+    assert usable_cpus(tmp_path / "absent") >= 1
+
+
+def test_precision_is_probed_only_where_the_cpu_has_bfloat16(monkeypatch):
+    network = torch.nn.Conv2d(3, 1, 3)
+    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: False)
+    assert not precision.choose_bf16(network, (32, 32), 2, "auto")
+    assert precision.choose_bf16(network, (32, 32), 2, "bf16")
+    assert not precision.choose_bf16(network, (32, 32), 2, "fp32")
+
+
+def test_the_probe_leaves_the_network_as_it_was(monkeypatch):
+    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: True)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    precision.choose_bf16(network, (32, 32), 2, "auto")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
