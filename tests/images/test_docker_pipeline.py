@@ -87,5 +87,7 @@ def test_the_same_model_is_published(runs):
 
 
 def test_a_failing_step_fails_the_run(engine, export, store, tmp_path):
-    with pytest.raises(RunFailedError, match="split"):
-        run_local("docker", parameters(export, ratios="0.9,0.9,0.9"), tmp_path / "run")
+    wrong = parameters(export, ratios="a lot,a little,none")
+    with pytest.raises(RunFailedError, match="split.*a lot"):
+        run_local("docker", wrong, tmp_path / "run")
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "failed"
