@@ -5,6 +5,9 @@
 Same network, data, batch size and augmentation; each round runs every loop once, in turn, so that
 another process on the machine disturbs all of them alike. Figures are medians over the rounds.
 
+Wall seconds say what a user waits; seconds of CPU time hardly depend on what else the machine does,
+most of all with OMP_NUM_THREADS=1.
+
 * `plain`: float32, DataLoader, AdamW; what a first training script looks like.
 * `as SMP's example`: the same with a metric in each step (smp.metrics.get_stats), as the Lightning
   module of segmentation-models-pytorch's example does; without Lightning's own cost.
@@ -41,6 +44,21 @@ BATCH = 4
 SIZE = (128, 416)
 
 
+# Seconds of wall clock and of CPU time.
+Spent = tuple[float, float]
+
+
+def now() -> Spent:
+    """The two clocks."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(start: Spent) -> Spent:
+    """What has passed on both."""
+    wall, cpu = now()
+    return wall - start[0], cpu - start[1]
+
+
 class Comparison:
     """The loops over one data set; each method trains the batches once and returns seconds."""
 
@@ -53,27 +71,27 @@ class Comparison:
         self.full = to_train_config(compose_config([*overrides, "training.precision=fp32"]))
         self.epoch = 0
 
-    def plain(self) -> float:
+    def plain(self) -> Spent:
         """A first training script, in float32."""
         return self._plain(is_fast=False, has_metric=False)
 
-    def smp_example(self) -> float:
+    def smp_example(self) -> Spent:
         """The same, with the metric of SMP's example in each step."""
         return self._plain(is_fast=False, has_metric=True)
 
-    def plain_fast(self) -> float:
+    def plain_fast(self) -> Spent:
         """A plain loop with our precision, memory order and optimizer."""
         return self._plain(is_fast=True, has_metric=False)
 
-    def segmentor(self) -> float:
+    def segmentor(self) -> Spent:
         """Ours, as it is."""
         return self._segmentor(self.fast)
 
-    def segmentor_fp32(self) -> float:
+    def segmentor_fp32(self) -> Spent:
         """Ours in float32."""
         return self._segmentor(self.full)
 
-    def _plain(self, is_fast: bool, has_metric: bool) -> float:
+    def _plain(self, is_fast: bool, has_metric: bool) -> Spent:
         _, network, spec = make_network(self.full, self.train, "cpu", is_resumed=True)
         network.train()
         if not is_fast:
@@ -83,7 +101,7 @@ class Comparison:
         optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=is_fast)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (spec.mean, spec.std))
         order = torch.channels_last if is_fast else torch.contiguous_format
-        start = time.perf_counter()
+        start = now()
         for batch in loader:
             pixels = ((batch["image"].float() - mean) / std).contiguous(memory_format=order)
             with torch.autocast("cpu", torch.bfloat16, enabled=is_fast):
@@ -95,7 +113,7 @@ class Comparison:
             if has_metric:
                 predicted = (logits.sigmoid() > 0.5).long()
                 smp.metrics.get_stats(predicted, batch["mask"][:, None], mode="binary")
-        return time.perf_counter() - start
+        return since(start)
 
     def _loader(self, spec) -> DataLoader:
         loaders, sampler, _ = make_loaders(
@@ -105,18 +123,31 @@ class Comparison:
         sampler.start(self.epoch)
         return loaders["train"]
 
-    def _segmentor(self, config) -> float:
+    def _segmentor(self, config) -> Spent:
         _, network, spec = make_network(config, self.train, "cpu", is_resumed=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as state:
             places = Places(Path(state), Path(state) / "logs", self.folder)
             run = make_run(config, (self.train, self.val), network, spec, places, "", None)
             runner = Once(run)
             runner.run()
-        return run.timings[0][1]
+        return runner.spent
 
 
 class Once(SegmentationRunner):
-    """The real loop, for one epoch of the schedule."""
+    """The real loop, for one epoch of the schedule; `spent` is that of the training loader."""
+
+    spent: Spent = (0.0, 0.0)
+
+    def on_epoch_start(self, runner) -> None:
+        """Starts the clock."""
+        super().on_epoch_start(runner)
+        self.start = now()
+
+    def on_loader_end(self, runner) -> None:
+        """Stops it at the end of training."""
+        super().on_loader_end(runner)
+        if self.is_train_loader:
+            self.spent = since(self.start)
 
     @property
     def num_epochs(self) -> int:
@@ -132,14 +163,14 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         comparison = Comparison(Path(folder), arguments.batches)
-        loops: dict[str, Callable[[], float]] = {
+        loops: dict[str, Callable[[], Spent]] = {
             "plain (fp32)": comparison.plain,
             "as SMP's example (fp32)": comparison.smp_example,
             "plain, our precision (bf16)": comparison.plain_fast,
             "segmentor, fp32": comparison.segmentor_fp32,
             "segmentor (bf16)": comparison.segmentor,
         }
-        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        seconds: dict[str, list[Spent]] = {name: [] for name in loops}
         for turn in range(arguments.rounds + 1):
             for name, loop in loops.items():
                 spent = loop()
@@ -148,14 +179,20 @@ def main() -> None:
     report(seconds, arguments.batches * BATCH)
 
 
-def report(seconds: dict[str, list[float]], images: int) -> None:
+def report(seconds: dict[str, list[Spent]], images: int) -> None:
     base = seconds["plain (fp32)"]
     print(f"{torch.get_num_threads()} threads, batches of {BATCH} at {SIZE[0]} x {SIZE[1]}")
-    print(f"{'loop':30} {'images/s':>9} {'of plain':>9}   (median of {len(base)} rounds, paired)")
+    print(f"medians of {len(base)} rounds; the ratios are paired within a round")
+    print(f"{'loop':30} {'images/s':>9} {'of plain':>9} {'CPU s/image':>12} {'of plain':>9}")
     for name, values in seconds.items():
-        rate = images / statistics.median(values)
-        ratio = statistics.median(b / v for b, v in zip(base, values, strict=True))
-        print(f"{name:30} {rate:9.1f} {ratio:8.2f}x")
+        figures = []
+        for clock in (0, 1):
+            ratio = statistics.median(
+                b[clock] / v[clock] for b, v in zip(base, values, strict=True)
+            )
+            figures += [statistics.median(v[clock] for v in values) / images, ratio]
+        wall, wall_ratio, cpu, cpu_ratio = figures
+        print(f"{name:30} {1 / wall:9.1f} {wall_ratio:8.2f}x {cpu:12.3f} {cpu_ratio:8.2f}x")
 
 
 if __name__ == "__main__":
