@@ -15,9 +15,8 @@ class Segmentation(litserve.LitAPI):
         self.model = PlainModel()
 
     async def decode_request(self, request: Request) -> bytes:
-        """Reads the upload."""
-        form = await request.form()
-        return await form["file"].read()
+        """Reads the upload; what LitServe hands over is the parsed form."""
+        return await request["file"].read()
 
     async def predict(self, content: bytes) -> bytes:
         """Runs the model."""
