@@ -17,6 +17,9 @@ echo "== [$SECONDS s] images"
 images/build.sh -- --progress plain --build-arg "BASE_IMAGE=$BASE_IMAGE" \
   --secret "id=pip_conf,src=$secrets/pip.conf" --secret "id=ca,src=$bundle" >"$secrets/build.log" 2>&1 ||
   { tail -60 "$secrets/build.log" >&2; echo "error: an image does not build" >&2; exit 1; }
+# What no tag names any more, and cache beyond what one set of images takes.
+"$DOCKER" image prune --force >/dev/null
+DOCKER_BUILDKIT=1 "$DOCKER" builder prune --force --keep-storage 40GB >/dev/null
 "$DOCKER" images --filter 'reference=segmentor-*'
 
 echo "== [$SECONDS s] tests that need the engine"
