@@ -33,13 +33,15 @@ class ImageFinder:
             self._places.append((elsewhere, tops))
         self._where = elsewhere.where if elsewhere is not None else export.where
         self._is_elsewhere = elsewhere is not None
-        self._names: list[dict[str, list[str]]] = []
+        # A name alone has no list around it: there may be millions.
+        self._names: list[dict[str, str | list[str]]] = []
         for files, places in self._places:
-            names: dict[str, list[str]] = {}
+            names: dict[str, str | list[str]] = {}
             for name in files:
                 inside = not places or any(not p or name.startswith(p + "/") for p in places)
                 if inside and name.lower().endswith(EXTENSIONS):
-                    names.setdefault(stem(name), []).append(name)
+                    key = stem(name)
+                    names[key] = [*_listed(names.get(key)), name] if key in names else name
             self._names.append(names)
 
     def find(self, name: str, image_name: str = "", subset: str = "") -> SourceFile:
@@ -56,7 +58,7 @@ class ImageFinder:
         for (files, folders), names in zip(self._places, self._names, strict=True):
             for folder in folders:
                 for inner in (f"{folder}/{subset}" if subset else folder, folder):
-                    found = names.get(f"{inner}/{name}".lstrip("/"), [])
+                    found = _listed(names.get(f"{inner}/{name}".lstrip("/")))
                     exact = f"{inner}/{image_name}".lstrip("/")
                     if image_name and exact in found:
                         return files[exact]
@@ -68,3 +70,9 @@ class ImageFinder:
                         return files[found[0]]
         remedy = "" if self._is_elsewhere else "give --images where the images are"
         raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)
+
+
+def _listed(names: str | list[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else names

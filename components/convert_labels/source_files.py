@@ -5,9 +5,12 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segmentor.errors import DataError
 
@@ -125,39 +128,51 @@ class _Member(io.RawIOBase):
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The files of an export by their name: a relative path with '/', case kept."""
+    """The files of an export by their name: a relative path with '/', case kept.
+
+    `rows` gives the row of `facts` of each name: int64 (N, 5), the fields of a SourceFile from
+    `offset` on. Objects for each file would take ten times the memory.
+    """
 
     where: str
-    files: dict[str, SourceFile] = field(repr=False)
+    container: str
+    rows: dict[str, int] = field(repr=False)
+    facts: NDArray[np.int64] = field(repr=False)
+    wrapper: str = ""
 
     def __contains__(self, name: str) -> bool:
-        return name in self.files
+        return name in self.rows
 
     def __getitem__(self, name: str) -> SourceFile:
-        return self.files[name]
+        offset, stored_bytes, size, crc, is_deflated = self.facts[self.rows[name]].tolist()
+        container = self.container
+        if offset == PLAIN_FILE:
+            container = os.path.join(container, self.wrapper + name)
+        return SourceFile(name, container, offset, stored_bytes, size, crc, bool(is_deflated))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.files)
+        return iter(self.rows)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.rows)
 
     def below(self, folder: str) -> list[str]:
         """Returns the names below a folder, sorted."""
         prefix = folder.rstrip("/") + "/"
-        return sorted(name for name in self.files if name.startswith(prefix))
+        return sorted(name for name in self.rows if name.startswith(prefix))
 
     def top_folders(self) -> list[str]:
         """Returns the folders at the top, sorted."""
-        return sorted({name.split("/", 1)[0] for name in self.files if "/" in name})
+        return sorted({name.split("/", 1)[0] for name in self.rows if "/" in name})
 
     def without_wrapper(self) -> "SourceFiles":
         """Drops a single folder around everything, as archivers make it."""
-        tops = {name.split("/", 1)[0] for name in self.files}
-        if len(tops) != 1 or any("/" not in name for name in self.files):
+        tops = {name.split("/", 1)[0] for name in self.rows}
+        if len(tops) != 1 or any("/" not in name for name in self.rows):
             return self
-        cut = len(tops.pop()) + 1
-        return SourceFiles(self.where, {name[cut:]: file for name, file in self.files.items()})
+        wrapper = tops.pop() + "/"
+        rows = {name[len(wrapper) :]: row for name, row in self.rows.items()}
+        return replace(self, rows=rows, wrapper=self.wrapper + wrapper)
 
 
 def _corrupt(name: str, why: str) -> DataError:

@@ -5,9 +5,13 @@ import re
 import stat
 import struct
 import zipfile
+from array import array
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from components.convert_labels.source_files import PLAIN_FILE, SourceFile, SourceFiles
+import numpy as np
+
+from components.convert_labels.source_files import PLAIN_FILE, SourceFiles
 from segmentor.errors import DataError
 
 # Files that operating systems leave in archives.
@@ -17,6 +21,10 @@ _ENCRYPTED_FLAG = 0x1
 # Photographs and index masks pack to 1:1 to 1:200; a bomb packs to 1:1000.
 BOMB_RATIO = 300
 BOMB_BYTES = 32 << 20
+
+# Name, then offset, stored bytes, size, checksum, whether it is deflated.
+Listed = tuple[str, int, int, int, int, bool]
+FACTS = 5
 
 
 def open_source(path: Path, where: str) -> SourceFiles:
@@ -30,18 +38,25 @@ def open_source(path: Path, where: str) -> SourceFiles:
         DataError: nothing there, no zip, or names that would be unsafe to use.
     """
     if path.is_dir():
-        files = _list_folder(path, where)
+        listed = _list_folder(path, where)
     elif path.is_file():
-        files = _list_zip(path, where)
+        listed = _list_zip(path, where)
     else:
         raise DataError(where, "no such file or folder", "a CVAT export: a zip or a folder")
-    if not files:
+    rows: dict[str, int] = {}
+    facts = array("q")
+    for name, *values in listed:
+        if name in rows:
+            raise DataError(f"{where}: {name}", "the same file name twice", "one file a name")
+        rows[name] = len(rows)
+        facts.extend(values)
+    if not rows:
         raise DataError(where, "no files", "a CVAT export: a zip or a folder")
-    return SourceFiles(where, files)
+    table = np.frombuffer(facts, np.int64).reshape(len(rows), FACTS)
+    return SourceFiles(where, str(path), rows, table)
 
 
-def _list_folder(root: Path, where: str) -> dict[str, SourceFile]:
-    files = {}
+def _list_folder(root: Path, where: str) -> Iterator[Listed]:
     real_root = root.resolve()
     for folder, folder_names, file_names in os.walk(root):
         folder_names.sort()
@@ -63,38 +78,35 @@ def _list_folder(root: Path, where: str) -> dict[str, SourceFile]:
             if not path.is_file():
                 raise DataError(f"{where}: {relative}", "no plain file", "plain files")
             size = path.stat().st_size
-            files[relative] = SourceFile(relative, str(path), PLAIN_FILE, size, size, 0, False)
-    return files
+            yield relative, PLAIN_FILE, size, size, 0, False
 
 
-def _list_zip(path: Path, where: str) -> dict[str, SourceFile]:
-    files: dict[str, SourceFile] = {}
+def _list_zip(path: Path, where: str) -> Iterator[Listed]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.filelist
-            archive.filelist = []
-            archive.NameToInfo = {}
+            members = archive.filelist[::-1]
+            archive.filelist.clear()
+            archive.NameToInfo.clear()
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
         raise DataError(
             where, f"no complete zip ({error})", "a zip or a folder", "download the export again"
         ) from error
-    for member in members:
+    while members:
+        # Taken off, as the list is by far the largest thing in memory.
+        member = members.pop()
         name = _member_name(member, where)
         if member.is_dir() or _CLUTTER.search(name):
             continue
-        if name in files:
-            raise DataError(f"{where}: {name}", "the same file name twice", "one file a name")
-        files[name] = SourceFile(
+        _refuse_member(member, f"{where}: {name}")
+        is_deflated = member.compress_type == zipfile.ZIP_DEFLATED
+        yield (
             name,
-            str(path),
             member.header_offset,
             member.compress_size,
             member.file_size,
             member.CRC,
-            member.compress_type == zipfile.ZIP_DEFLATED,
+            is_deflated,
         )
-        _refuse_member(member, f"{where}: {name}")
-    return files
 
 
 def _member_name(member: zipfile.ZipInfo, where: str) -> str:
