@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.host_runner import host_environment
+from pipelines.process_lifetime import end_with_parent
 from segmentor.errors import PredictorError
 
 START_SECONDS = 60.0
@@ -51,6 +52,7 @@ def running_predictor(
             stderr=subprocess.STDOUT,
             # Ctrl-C reaches us alone; we stop it in order.
             process_group=0,
+            preexec_fn=end_with_parent,
         )
     try:
         _wait_until_ready(process, url, name, log)

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipelines.process_lifetime import end_with_parent
 from segmentor.errors import SegmentorError, StoreError
 from segmentor.object_store import ObjectStore, ObjectUri
 
@@ -157,6 +158,8 @@ def _start(
             stderr=subprocess.STDOUT,
             # Ctrl-C goes to the whole process group: the server must outlive its clients' clean-up.
             start_new_session=True,
+            # Nor may it outlive us when we are killed.
+            preexec_fn=end_with_parent,
         )
 
 

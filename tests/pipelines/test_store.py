@@ -103,3 +103,19 @@ def test_the_foreground_store_prints_exports_and_stops_on_a_signal(
     assert list(scratch.iterdir()) == []
     port = urlsplit(environment["S3_ENDPOINT"]).port
     assert list(Path("/tmp").glob(f"seaweedfs-*-{port + GRPC_OFFSET}.sock")) == []
+
+
+def test_the_server_ends_with_a_process_that_is_killed_outright(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "store", "--folder", str(tmp_path / "store")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    endpoint = process.stdout.readline().partition("=")[2].strip().strip("'")
+    assert _is_listening(endpoint)
+
+    process.kill()
+    process.communicate(timeout=10)
+
+    deadline = time.monotonic() + 20
+    while _is_listening(endpoint) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _is_listening(endpoint)
