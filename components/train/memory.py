@@ -13,13 +13,17 @@ def memory_errors(batch_size: int, size: tuple[int, int]) -> Iterator[None]:
     """Turns 'out of memory' of torch into an error that says what to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise out_of_memory(batch_size, size) from error
-    except RuntimeError as error:
-        # The CPU's allocator raises a plain RuntimeError.
-        if "alloc" not in str(error) or "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise out_of_memory(batch_size, size) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True for torch's and Python's errors of that kind; the CPU's is a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "alloc" in str(error) and "memory" in str(error)
 
 
 def out_of_memory(batch_size: int, size: tuple[int, int]) -> TrainingError:

@@ -21,10 +21,10 @@ from components.train.encoder_weights import load_encoder_weights
 from components.train.input_size import input_spec
 from components.train.loaders import make_loaders
 from components.train.losses import SegmentationLoss, default_terms
-from components.train.memory import memory_errors
+from components.train.memory import is_out_of_memory, memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
 from components.train.precision import choose_bf16
-from components.train.processes import first_decides, wait_for_all
+from components.train.processes import wait_for_all
 from components.train.run import Run
 from components.train.runner import SegmentationRunner
 from components.train.running_state import Progress, RunningState, load_best
@@ -138,7 +138,8 @@ def make_network(
     if not is_resumed:
         load_encoder_weights(network, model.encoder, model.encoder_weights)
     network = network.to(device).to(memory_format=torch.channels_last)
-    check_trainable(network, spec.size, min(config.training.batch_size, len(train_set)))
+    with memory_errors(config.training.batch_size, spec.size):
+        check_trainable(network, spec.size, min(config.training.batch_size, len(train_set)))
     return network_config, network, spec
 
 
@@ -154,14 +155,7 @@ def make_run(
     """Builds what the loop works with."""
     settings, label_map = config.training, data_sets[0].label_map
     device = next(network.parameters()).device
-    with memory_errors(settings.batch_size, spec.size):
-        bf16 = (
-            resumed.bf16
-            if resumed is not None
-            else first_decides(
-                lambda: choose_bf16(network, spec.size, settings.batch_size, settings.precision)
-            )
-        )
+    bf16 = resumed.bf16 if resumed is not None else choose_bf16(device.type, settings.precision)
     terms = default_terms(label_map.is_binary) if settings.loss == AUTO else settings.loss
     assert isinstance(terms, dict)
     weights = class_weights(settings.class_weights, data_sets[0])
@@ -236,9 +230,9 @@ def check_trainable(network: nn.Module, size: tuple[int, int], batch_size: int) 
     try:
         with torch.no_grad():
             trial(torch.zeros(min(batch_size, 2), 3, *size, device=device))
-    except torch.OutOfMemoryError:
-        raise
     except (ValueError, RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())
         if "more than 1 value per channel" in reason:
             raise ConfigError(

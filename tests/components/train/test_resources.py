@@ -44,18 +44,9 @@ def test_threads_follow_the_containers_quota(tmp_path, content, most):
     assert usable_cpus(tmp_path / "absent") >= 1
 
 
-def test_precision_is_probed_only_where_the_cpu_has_bfloat16(monkeypatch):
-    network = torch.nn.Conv2d(3, 1, 3)
-    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: False)
-    assert not precision.choose_bf16(network, (32, 32), 2, "auto")
-    assert precision.choose_bf16(network, (32, 32), 2, "bf16")
-    assert not precision.choose_bf16(network, (32, 32), 2, "fp32")
-
-
-def test_the_probe_leaves_the_network_as_it_was(monkeypatch):
-    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: True)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    precision.choose_bf16(network, (32, 32), 2, "auto")
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(parameter.grad is None for parameter in network.parameters())
+@pytest.mark.parametrize("has_it", [True, False])
+def test_precision_follows_the_hardware_unless_it_is_given(monkeypatch, has_it):
+    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: has_it)
+    assert precision.choose_bf16("cpu", "auto") == has_it
+    assert precision.choose_bf16("cpu", "bf16")
+    assert not precision.choose_bf16("cpu", "fp32")
