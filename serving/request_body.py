@@ -54,11 +54,14 @@ async def read_upload(request: Request, max_bytes: int, time_limit_s: float) -> 
         raise BadInput(f"multipart body: {error.message}") from error
     except (KeyError, UnicodeDecodeError, LookupError) as error:
         raise BadInput("multipart body: no boundary, or an unreadable header") from error
-    upload = form.get(FIELD)
-    if not isinstance(upload, UploadFile):
-        names = ", ".join(sorted(form)[:5]) or "none"
-        raise BadInput(f"multipart fields: found {names}, expected a file named '{FIELD}'")
-    return await upload.read()
+    try:
+        upload = form.get(FIELD)
+        if not isinstance(upload, UploadFile):
+            names = ", ".join(name[:40] for name in sorted(form)[:5]) or "none"
+            raise BadInput(f"multipart fields: found {names}, expected a file named '{FIELD}'")
+        return await upload.read()
+    finally:
+        await form.close()
 
 
 async def discard_body(request: Request, max_bytes: int, time_limit_s: float) -> None:
