@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from components.convert_labels.conversion import Converted
 from components.convert_labels.exports import Finding
 from segmentor.dataset import Dataset, Sample
@@ -16,6 +18,7 @@ from segmentor.label_map import LabelMap
 FINDINGS = "findings.jsonl"
 # Findings of a kind that the report lists; all are counted, and all are in FINDINGS.
 LISTED = 40
+LOOKS = {"duplicate image": "the same image file as", "near duplicate": "looks the same as"}
 
 
 @dataclass
@@ -38,7 +41,7 @@ class LabelQuality:
     problems: list[str] = field(default_factory=list)
     near_duplicates: list[tuple[int, int]] = field(default_factory=list)
     hashes: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
-    _first_of_image: dict[bytes, str] = field(default_factory=dict, repr=False)
+    images: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
 
     def __post_init__(self) -> None:
         self.class_pixels = [0] * len(self.label_map)
@@ -60,22 +63,38 @@ class LabelQuality:
         self.groups[sample.group] += 1
         self.subsets[sample.subset] += 1
         self.hashes.append(int(converted.perceptual_hash, 16))
+        self.images.frombytes(bytes.fromhex(sample.image_digest.removeprefix("sha256:")[:16]))
         findings = [*converted.findings, *self._own_findings(sample)]
         self._count(findings)
         return findings
 
-    def add_near_duplicates(
+    def add_look_alikes(
         self, dataset: Dataset, pairs: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[str, Finding]]:
-        """Counts pairs of positions that look the same; yields a finding and its sample's id."""
-        samples = dataset.samples_at(position for pair in pairs for position in pair)
-        for left, right in pairs:
-            one, other = samples[left], samples[right]
-            if one.image_digest != other.image_digest:
-                self.near_duplicates.append((left, right))
-                finding = Finding("near duplicate", f"{other.id}: looks the same as {one.id}")
-                self._count([finding])
-                yield other.id, finding
+        """Counts equal images, and pairs of positions that look the same; yields the findings.
+
+        Each comes with its sample's id.
+        """
+        equal = self._equal_images()
+        samples = dataset.samples_at(position for pair in [*equal, *pairs] for position in pair)
+        for kind, found in (("duplicate image", equal), ("near duplicate", pairs)):
+            for left, right in found:
+                one, other = samples[left], samples[right]
+                is_same = one.image_digest == other.image_digest
+                if is_same != (kind == "duplicate image"):
+                    continue
+                text = f"{other.id}: {LOOKS[kind]} {one.id}"
+                if kind == "near duplicate":
+                    self.near_duplicates.append((left, right))
+                self._count([Finding(kind, text)])
+                yield other.id, Finding(kind, text)
+
+    def _equal_images(self) -> list[tuple[int, int]]:
+        """Pairs of positions with one image file: each with the next of its kind."""
+        images = np.array(self.images, np.uint64)
+        order = np.argsort(images, kind="stable")
+        same = images[order[1:]] == images[order[:-1]]
+        return list(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
 
     def _count(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
@@ -92,11 +111,6 @@ class LabelQuality:
             if len(self.empty_ids) < LISTED:
                 self.empty_ids.append(sample.id)
             findings.append(Finding("empty mask", f"{sample.id}: no pixel of any class"))
-        digest = bytes.fromhex(sample.image_digest.removeprefix("sha256:"))[:16]
-        first = self._first_of_image.setdefault(digest, sample.id)
-        if first != sample.id:
-            text = f"{sample.id}: the same image file as {first}"
-            findings.append(Finding("duplicate image", text))
         return findings
 
 

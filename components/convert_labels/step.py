@@ -157,7 +157,7 @@ def _write(
 def _find_near_duplicates(folder: Path, quality: LabelQuality) -> None:
     dataset = Dataset(folder)
     pairs = near_duplicates_of(dataset, np.array(quality.hashes, np.uint64))
-    for sample_id, finding in quality.add_near_duplicates(dataset, pairs):
+    for sample_id, finding in quality.add_look_alikes(dataset, pairs):
         write_findings(folder / FINDINGS, sample_id, [finding])
 
 
