@@ -23,7 +23,7 @@ def segmentation(
     honour_subsets: bool = False,
     near_duplicates: str = "together",
     train_overrides: str = "",
-    size_policy: str = "resize",
+    size_policy: str = "trained",
     model_name: str = "segmentation",
     destination: str = "s3://models",
     version: str = "",
@@ -62,7 +62,7 @@ def segmentation(
         honour_subsets: Keep the subsets that the export names instead of dividing anew.
         near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
         train_overrides: Hydra overrides of training ('model.encoder=resnet34 training.epochs=40').
-        size_policy: 'resize' brings every image to the training size; 'native' keeps its size.
+        size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
         version: Version to publish under; empty takes the first 12 digits of the model's digest.

@@ -28,7 +28,7 @@ def sweep(
     near_duplicates: str = "together",
     override_sets: list[str] = ["model=tiny", "model=fpn"],  # noqa: B006 - nothing changes it
     metric: str = "val_iou",
-    size_policy: str = "resize",
+    size_policy: str = "trained",
     model_name: str = "segmentation",
     destination: str = "s3://models",
     version: str = "",
@@ -68,7 +68,7 @@ def sweep(
         near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
         override_sets: Sets of Hydra overrides; one training for each.
         metric: What training measures on val, by which the best is chosen; the greatest wins.
-        size_policy: 'resize' brings every image to the training size; 'native' keeps its size.
+        size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
         version: Version to publish under; empty takes the first 12 digits of the model's digest.

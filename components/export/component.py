@@ -26,7 +26,7 @@ def export(
         model: A folder with model.onnx.
         parity: Largest difference of probability and share of flipped pixels.
         export_report: Both, for each image and size.
-        size_policy: 'resize' brings every image to the training size; 'native' keeps its size.
+        size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
         max_difference: Largest difference of probability allowed between torch and ONNX.
         max_flipped: Largest share of pixels allowed to change class between torch and ONNX.
     """

@@ -33,8 +33,8 @@ def evaluate(
 def export(
     run: Run,
     size_policy: Annotated[
-        str, typer.Option(help="'resize' to the training size, or 'native': keep an image's size.")
-    ] = "resize",
+        str, typer.Option(help="'trained' as the checkpoint says, 'resize' or 'native'.")
+    ] = "trained",
     output: Annotated[
         Path | None, typer.Option(help="Folder of the results; <RUN>/again/export by default.")
     ] = None,
