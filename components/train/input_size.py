@@ -6,7 +6,6 @@ from components.train.config import AUTO, TrainConfig
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset, Sample
 from segmentor.errors import ConfigError
-from segmentor.nn.network import FIXED_SIZE_ARCHITECTURES
 
 
 def input_spec(config: TrainConfig, train_set: Dataset, stride: int) -> InputSpec:
@@ -28,13 +27,6 @@ def input_spec(config: TrainConfig, train_set: Dataset, stride: int) -> InputSpe
             f"{size[0]} x {size[1]}",
             f"multiples of {stride}, the stride of {config.model.architecture}",
             f"set processing.size=[{right[0]},{right[1]}]",
-        )
-    if processing.size_policy == "native" and config.model.architecture in FIXED_SIZE_ARCHITECTURES:
-        raise ConfigError(
-            "processing.size_policy",
-            f"native with {config.model.architecture}, which works at one size alone",
-            "resize",
-            "set processing.size_policy=resize, or choose a model such as unet or fpn",
         )
     return InputSpec(size, processing.size_policy, stride, processing.mean, processing.std)
 

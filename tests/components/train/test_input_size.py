@@ -40,8 +40,3 @@ def spec_of(folder, *overrides: str):
 def test_a_size_that_is_no_multiple_of_the_stride_is_refused_with_one_that_is(tmp_path):
     with pytest.raises(ConfigError, match=r"set processing.size=\[128,416\]"):
         spec_of(tmp_path, "processing.size=[130,410]")
-
-
-def test_native_is_refused_for_networks_of_one_size(tmp_path):
-    with pytest.raises(ConfigError, match="works at one size alone"):
-        spec_of(tmp_path, "processing=small_objects", "model.architecture=pspnet")

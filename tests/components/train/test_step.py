@@ -113,6 +113,10 @@ def test_a_batch_can_be_learned_by_heart(train, road_data, tmp_path):
         (["+processing.augmentation.GaussNoise={probability: 1}"], "arguments of GaussNoise"),
         (["training.class_weights=[1,2,3]"], "2 positive weights"),
         (["training.epoch=5"], "did you mean training.epochs?"),
+        (
+            ["model=unet_resnet34", "model.architecture=pspnet", "processing.size_policy=native"],
+            "works at one size alone",
+        ),
     ],
 )
 def test_wrong_settings_end_in_one_clear_line(
