@@ -2,7 +2,7 @@
 
 python benchmarks/architectures.py            measures all, writes the page
 python benchmarks/architectures.py --one fpn  measures one, prints a line of JSON
-python benchmarks/architectures.py --measured FILE   takes such lines in place of measuring
+python benchmarks/architectures.py --measured FILE   takes such lines; the rest is "not measured"
 
 Each runs in a process of its own with a time limit: some exports never end.
 """
@@ -28,6 +28,7 @@ MAX_DIFFERENCE = 1e-4
 SIZES = (SIZE, (97, 131), (192, 320), (255, 257))
 ENCODERS = {"segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 ENCODER = "resnet18"
+NOT_MEASURED = "not measured"
 
 INTRODUCTION = f"""# Architectures
 
@@ -59,7 +60,11 @@ def main() -> int:
     known = {(line["name"], line["policy"]): line for line in map(json.loads, lines)}
     rows = []
     for name in sorted(smp.MODEL_ARCHITECTURES_MAPPING):
-        results = [known.get((name, p)) or in_process(name, p) for p in ("resize", "native")]
+        policies = ("resize", "native")
+        if arguments.measured:
+            results = [known.get((name, p), {"export": NOT_MEASURED}) for p in policies]
+        else:
+            results = [in_process(name, p) for p in policies]
         rows.append(row(name, *results))
         print(rows[-1], file=sys.stderr, flush=True)
     PAGE.write_text(INTRODUCTION + "\n".join(rows) + "\n" + notes(), encoding="utf-8")
@@ -179,12 +184,15 @@ NOTES: list[str] = []
 def row(name: str, resize: dict[str, Any], native: dict[str, Any]) -> str:
     facts = resize if "parameters" in resize else native
     if "parameters" not in facts:
-        NOTES.append(f"* {name}: {resize['export']}")
-        return f"| {name} | {ENCODERS.get(name, ENCODER)} | no | no | no | | | |"
+        verdict = resize["export"] if resize["export"] == NOT_MEASURED else "no"
+        if verdict == "no":
+            NOTES.append(f"* {name}: {resize['export']}")
+        cells = f"{verdict} | {verdict} | {verdict}"
+        return f"| {name} | {ENCODERS.get(name, ENCODER)} | {cells} | | | |"
     verdicts = []
     for policy, found in (("resize", resize), ("native", native)):
-        verdicts.append("yes" if found["export"] == "yes" else "no")
-        if found["export"] != "yes":
+        verdicts.append(found["export"] if found["export"] in ("yes", NOT_MEASURED) else "no")
+        if verdicts[-1] == "no":
             NOTES.append(f"* {name}, {policy}: {found['export'].removeprefix('no: ')}")
     milliseconds = f"{resize['ms']:.0f}" if "ms" in resize else ""
     return (
