@@ -139,5 +139,4 @@ def verify_and_deploy(
     )
     set_basics(deployed, data_image, hours=6).set_caching_options(False)
     set_object_store(deployed, secret)
-    set_retries(deployed)
     return deployed
