@@ -83,7 +83,7 @@ def guarded(work: Callable[[], None]) -> int:
         _complain(f"{where}: {error.strerror}")
         return EXIT_KNOWN_ERROR
     except KeyboardInterrupt:
-        _complain("interrupted; nothing half-written was left")
+        _complain("interrupted; no output was replaced")
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)

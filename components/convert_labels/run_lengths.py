@@ -29,13 +29,6 @@ def runs_of_counts(counts: NDArray[np.int64], pixels: int, where: str) -> tuple[
     return starts[some], lengths[some]
 
 
-def counts_of_bits(bits: NDArray[np.bool_]) -> list[int]:
-    """Returns alternating counts, zeros first, of flat bits: the inverse of `runs_of_counts`."""
-    edges = np.flatnonzero(np.diff(bits, prepend=False, append=not bits[-1] if bits.size else True))
-    counts = np.diff(edges, prepend=0)
-    return [int(value) for value in counts]
-
-
 def unpack_counts(packed: bytes, where: str) -> NDArray[np.int64]:
     """Unpacks COCO's compressed counts.
 
