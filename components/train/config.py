@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
 from segmentor.errors import ConfigError
+from segmentor.nn.network_names import require_known
 
 T = TypeVar("T")
 
@@ -81,10 +82,11 @@ def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
 
     Raises:
         ConfigError: a key is unknown (with the nearest right one) or missing, a value has the
-            wrong type, or is out of its range.
+            wrong type, or is out of its range; or there is no such architecture or encoder.
     """
     config = _read(TrainConfig, value, "")
     _check_ranges(config)
+    require_known(config.model.architecture, config.model.encoder)
     return config
 
 
@@ -140,15 +142,21 @@ def _read(kind: type[T], value: Any, where: str) -> T:
 
 def unknown_key(key: str, known: list[str], hint: str = "") -> ConfigError:
     """The error for a key that is not in the schema, with the nearest one that is."""
-    near = get_close_matches(key, known, 1, 0.6)
-    leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    best = (same_leaf or near or [""])[0]
-    remedy = f"did you mean {best}?" if best else hint
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    near_leaf = [
+        name
+        for close in get_close_matches(leaf, [name.rpartition(".")[2] for name in known], 1, 0.75)
+        for name in known
+        if name.rpartition(".")[2] == close
+    ]
+    best = (same_leaf or get_close_matches(key, known, 1, 0.6) or near_leaf or [""])[0]
     group = key.rpartition(".")[0]
-    inside = [name for name in known if name.rpartition(".")[0] == group] or known
-    names = ", ".join(name.rpartition(".")[2] for name in inside)
-    where = f" in {group}" if group and inside is not known else ""
+    while not (inside := [name for name in known if name.rpartition(".")[0] == group]) and group:
+        group = group.rpartition(".")[0]  # no such group: what the one above it holds
+    names = ", ".join(name.rpartition(".")[2] for name in inside or known)
+    where = f" in {group}" if group else ""
+    remedy = f"did you mean {best}?" if best else hint
     return ConfigError(key, "an unknown key", f"one of {names}{where}", remedy)
 
 

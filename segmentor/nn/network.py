@@ -11,6 +11,7 @@ import segmentation_models_pytorch as smp
 from torch import nn
 
 from segmentor.errors import ConfigError
+from segmentor.nn.network_names import require_known
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,6 @@ class NetworkConfig:
 FIXED_SIZE_ARCHITECTURES = ("dpt", "pan", "pspnet", "upernet")
 
 
-def architectures() -> tuple[str, ...]:
-    """The names of SMP's architectures, lower case."""
-    return tuple(sorted(smp.MODEL_ARCHITECTURES_MAPPING))
-
-
 def build_network(config: NetworkConfig, channels: int) -> nn.Module:
     """Builds the network with random weights; nothing is downloaded.
 
@@ -56,23 +52,8 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
         ConfigError: no such architecture or encoder (with the nearest names), or options that
             the architecture refuses.
     """
+    require_known(config.architecture, config.encoder)
     name = config.architecture.lower()
-    if name not in architectures():
-        near = get_close_matches(name, architectures(), 1, 0.5)
-        raise ConfigError(
-            "model.architecture",
-            f"'{config.architecture}'",
-            f"one of {', '.join(architectures())}",
-            f"did you mean {near[0]}?" if near else "",
-        )
-    if not config.encoder.startswith("tu-") and config.encoder not in smp.encoders.encoders:
-        near = get_close_matches(config.encoder, smp.encoders.encoders, 3, 0.5)
-        raise ConfigError(
-            "model.encoder",
-            f"'{config.encoder}'",
-            "an encoder of segmentation-models-pytorch, or tu-<timm name>",
-            f"did you mean {', '.join(near)}?" if near else "",
-        )
     _check_options(name, config)
     try:
         with warnings.catch_warnings():
