@@ -143,6 +143,8 @@ def _image_lines(a: Measured, b: Measured) -> list[str]:
 
 
 def _triple(first: float, second: float) -> tuple[str, str, str]:
+    if np.isnan(first) or np.isnan(second):  # no true pixels: not measured
+        return "n/a", "n/a", "n/a"
     return f"{first:.4f}", f"{second:.4f}", f"{second - first:+.4f}"
 
 

@@ -29,7 +29,9 @@ def summary(record: RunRecord) -> str:
             "",
             *class_table(figures["classes"]),
             "",
-            f"IoU        {figures['dataset']['iou']:.4f} on {figures['samples']} held-out images",
+            f"IoU        {_number(figures['dataset']['iou'])} on {figures['samples']} held-out "
+            f"images{_of_how_many(figures['classes'])}",
+            *not_measured(figures["classes"]),
             f"parity     torch and ONNX differ by at most "
             f"{parity['max_probability_difference']:.1e} in probability, "
             f"{parity['flipped_pixels']:.0f} of {parity['pixels']:,.0f} pixels flipped",
@@ -60,8 +62,19 @@ def image_table(per_image: Path, overall: dict[str, float]) -> list[str]:
 def class_table(classes: Sequence[dict[str, Any]]) -> list[str]:
     """Returns the table of the classes, over all pixels of the set."""
     names = ("iou", "dice", "precision", "recall")
-    rows = [(item["name"], *(_number(item[name]) for name in names)) for item in classes]
-    return text_table(("class", *names), rows)
+    rows = [
+        (item["name"], *(_number(item[name]) for name in names), f"{item['support']:,}")
+        for item in classes
+    ]
+    return text_table(("class", *names, "true pixels"), rows)
+
+
+def not_measured(classes: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the lines that name the classes without true pixels; none when all have some."""
+    names = [item["name"] for item in classes if not item["support"]]
+    if not names:
+        return []
+    return [f"no truth   {', '.join(names)}: no true pixels in the test set, so not measured"]
 
 
 def published_uri(deployment: dict[str, Any]) -> str:
@@ -89,6 +102,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
         " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
         for row in [header, ["-" * width for width in widths], *rows]
     ]
+
+
+def _of_how_many(classes: Sequence[dict[str, Any]]) -> str:
+    """Says of how many classes a mean is; a binary model's IoU is of one alone."""
+    measured = sum(item["support"] > 0 for item in classes)
+    return f", mean of {measured} of {len(classes)} classes" if len(classes) > 2 else ""
 
 
 def _number(value: Any) -> str:

@@ -46,9 +46,13 @@ def interval(sums: NDArray[np.float64], statistic: Statistic, seed: int = 0) -> 
 
 
 def iou_of_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU per class of (..., K, 3) true positives, false positives, false negatives: (..., K)."""
-    union = counts.sum(axis=-1)
-    return _divide(counts[..., 0], union)
+    """IoU per class of (..., K, 3) true positives, false positives, false negatives: (..., K).
+
+    NaN where a class has no true pixels, as `segmentor.metrics` has it: also in a draw that holds
+    none of the groups in which the class occurs.
+    """
+    support = counts[..., 0] + counts[..., 2]
+    return _divide(counts[..., 0], np.where(support > 0, counts.sum(axis=-1), 0))
 
 
 def iou_statistic(is_binary: bool) -> Statistic:

@@ -2,6 +2,10 @@
 
 Data-set values add the counts of all images before they divide, so that they do not depend on the
 batch size; per-image values divide for each image. Both are named wherever they are shown.
+
+A class is measured where it has true pixels, and nowhere else: without any, a score of it would say
+nothing of the model (docs/decisions/0020-classes-without-true-pixels.md). Its false pixels still
+count, as misses of the classes that they cover.
 """
 
 from dataclasses import dataclass
@@ -29,10 +33,11 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores per class, float64 (K,); NaN where a class is neither in the truth nor predicted.
+    """Scores per class, float64 (K,); NaN where a class has no true pixels.
 
-    IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN), precision = TP / (TP + FP),
-    recall = TP / (TP + FN); `support` counts the true pixels.
+    IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN), precision = TP / (TP + FP) (NaN where
+    nothing is predicted too), recall = TP / (TP + FN). `support` counts the true pixels,
+    `false_pixels` those predicted where another class is true (FP): int64 (K,).
     """
 
     iou: NDArray[np.float64]
@@ -40,13 +45,14 @@ class ClassScores:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     support: NDArray[np.int64]
+    false_pixels: NDArray[np.int64]
 
     def mean_iou(self) -> float:
-        """The mean over the classes that occur in truth or prediction; NaN when none does."""
+        """The mean over the classes with true pixels; NaN when none has any."""
         return _mean(self.iou)
 
     def mean_dice(self) -> float:
-        """The mean over the classes that occur in truth or prediction; NaN when none does."""
+        """The mean over the classes with true pixels; NaN when none has any."""
         return _mean(self.dice)
 
 
@@ -55,19 +61,21 @@ def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
     true_positive = np.diag(confusion).astype(np.float64)
     support = confusion.sum(axis=1)
     predicted = confusion.sum(axis=0)
+    has_truth = support > 0
     return ClassScores(
-        iou=_ratio(true_positive, support + predicted - true_positive),
-        dice=_ratio(2 * true_positive, support + predicted),
-        precision=_ratio(true_positive, predicted),
-        recall=_ratio(true_positive, support),
+        iou=_ratio(true_positive, support + predicted - true_positive, has_truth),
+        dice=_ratio(2 * true_positive, support + predicted, has_truth),
+        precision=_ratio(true_positive, predicted, has_truth & (predicted > 0)),
+        recall=_ratio(true_positive, support, has_truth),
         support=support,
+        false_pixels=predicted - np.diag(confusion),
     )
 
 
 def dataset_iou(confusion: NDArray[np.int64], is_binary: bool) -> float:
     """The one IoU of a model on a data set, from the counts (K, K) of all its images.
 
-    Of class 1 when binary, else the mean over the classes that occur in truth or prediction.
+    Of class 1 when binary, else the mean over the classes with true pixels; NaN without any.
     """
     scores = class_scores(confusion)
     return float(scores.iou[1]) if is_binary else scores.mean_iou()
@@ -87,9 +95,10 @@ def soft_dice_loss(
     return float(1 - (2 * p[t].sum() + 1) / (p.sum() + t.sum() + 1))
 
 
-def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.generic]) -> NDArray[np.float64]:
-    bottom = denominator.astype(np.float64)
-    return np.divide(numerator, bottom, out=np.full_like(numerator, np.nan), where=bottom > 0)
+def _ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.int64], where: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=where)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

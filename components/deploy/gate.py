@@ -73,6 +73,7 @@ def check_candidate(candidate: Candidate, thresholds: Thresholds) -> list[Check]
             parity.get("flipped_fraction"),
             at_most=thresholds.max_flipped_fraction,
         ),
+        *_not_measured(evaluation.get("not_measured")),
     ]
 
 
@@ -113,6 +114,16 @@ def _bounded(
         return Check(name, _text(found), required, passed=False)
     passed = (at_least is None or found >= at_least) and (at_most is None or found <= at_most)
     return Check(name, f"{found:.6g}", required, passed)
+
+
+def _not_measured(absent: Any) -> list[Check]:
+    """Names the classes of which the figures say nothing; a warning, for a person to weigh."""
+    if not isinstance(absent, list) or not absent:
+        return []
+    names = _text(absent)
+    logger.warning("classes without true pixels in the test set, not measured: %s", names)
+    found = f"all but {names}: no true pixels in the test set"
+    return [Check("measured classes", found, "every class; a warning alone", passed=True)]
 
 
 def _names(label_map: Any) -> list[str] | None:

@@ -55,8 +55,14 @@ class Evaluation:
 
     @property
     def iou(self) -> float:
-        """Of class 1 when binary, else the mean over the classes in truth or prediction."""
+        """Of class 1 when binary, else the mean over the classes with true pixels."""
         return dataset_iou(self.confusion, self.contract.is_binary)
+
+    @property
+    def not_measured(self) -> tuple[str, ...]:
+        """The classes without true pixels in the set."""
+        names = self.contract.label_map.names
+        return tuple(n for n, count in zip(names, self.scores.support, strict=True) if not count)
 
     @cached_property
     def ranked(self) -> tuple[int, ...]:

@@ -30,6 +30,10 @@ from segmentor.thresholds import sweep
 SHOWN = 4
 # Rows of the per-image table on the page; all of them are in the CSV.
 TABLE_ROWS = 30
+_CLASS_COLUMNS = (
+    *("dice", "precision", "recall", "boundary_iou", "hd95"),
+    *("support", "false_pixels"),
+)
 
 
 def build_report(evaluation: Evaluation) -> str:
@@ -71,6 +75,7 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
         "with the other."
     )
     _add_intervals(report, evaluation)
+    _add_not_measured(report, evaluation)
     facts = empty_truth(evaluation)
     if facts["images"]:
         report.notice(
@@ -82,6 +87,18 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
             f"{facts['images_without_ground_truth']} images have no ground truth at all "
             "(every pixel ignored); they count nowhere."
         )
+
+
+def _add_not_measured(report: Report, evaluation: Evaluation) -> None:
+    scores, label_map = evaluation.scores, evaluation.contract.label_map
+    absent = evaluation.not_measured
+    if not absent:
+        return
+    false = sum(int(scores.false_pixels[label_map.names.index(name)]) for name in absent)
+    report.notice(
+        f"Not measured: no true pixels in the test set of {', '.join(absent)}. The figures say "
+        f"nothing of {'it' if len(absent) == 1 else 'them'}; {false:,} pixels were predicted so."
+    )
 
 
 def _add_intervals(report: Report, evaluation: Evaluation) -> None:
@@ -110,8 +127,12 @@ def _range(bounds: list[float]) -> str:
 
 
 def _add_classes(report: Report, evaluation: Evaluation) -> None:
-    label_map, scores = evaluation.contract.label_map, evaluation.scores
-    report.section("Classes", "Values of the data set as a whole; n/a where a class never occurs.")
+    label_map = evaluation.contract.label_map
+    report.section(
+        "Classes",
+        "Values of the data set as a whole. A class without true pixels is not measured and in no "
+        "mean; its false pixels count as misses of the classes they cover.",
+    )
     report.table(
         [
             "class",
@@ -123,14 +144,14 @@ def _add_classes(report: Report, evaluation: Evaluation) -> None:
             "boundary IoU",
             "HD95, pixels",
             "true pixels",
+            "false pixels",
         ],
         [
             (
                 figures["name"],
                 figures["iou"],
                 _range(bounds),
-                *(figures[key] for key in ("dice", "precision", "recall", "boundary_iou", "hd95")),
-                figures["support"],
+                *(figures[key] for key in _CLASS_COLUMNS),
             )
             for figures, bounds in zip(
                 class_figures(evaluation),
@@ -145,9 +166,6 @@ def _add_classes(report: Report, evaluation: Evaluation) -> None:
         "truth and prediction."
     )
     report.legend((label.name, label.colour) for label in label_map.classes)
-    absent = [n for n, count in zip(label_map.names, scores.support, strict=True) if not count]
-    if absent:
-        report.notice(f"Not in the test set, so not measured: {', '.join(absent)}.")
 
 
 def _add_threshold(report: Report, evaluation: Evaluation) -> None:

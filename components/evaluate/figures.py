@@ -43,6 +43,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "per_image": per_image_figures(evaluation),
         "intervals": intervals(evaluation),
         "classes": class_figures(evaluation),
+        "not_measured": list(evaluation.not_measured),
         "calibration": calibration_figures(evaluation),
         "threshold_sweep": sweep_figures(sweep(evaluation.levels)) if contract.is_binary else None,
         "slices": [asdict(part) for part in slices(evaluation.images, contract.is_binary)],
@@ -109,6 +110,7 @@ def class_figures(evaluation: Evaluation) -> list[dict[str, Any]]:
             "precision": float(scores.precision[k]),
             "recall": float(scores.recall[k]),
             "support": int(scores.support[k]),
+            "false_pixels": int(scores.false_pixels[k]),
             "boundary_iou": float(edges[k]),
             "hd95": _mean([float(value) for value in distances[:, k]]),
             "hd95_images": int(np.count_nonzero(~np.isnan(distances[:, k]))),
@@ -118,10 +120,11 @@ def class_figures(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def boundary_iou(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Boundary IoU of each class over the whole set: float64 (K,), NaN where it never occurs."""
+    """Boundary IoU of each class over the whole set: float64 (K,), NaN without true pixels."""
     intersection = np.sum([image.boundary.intersection for image in evaluation.images], axis=0)
     union = np.sum([image.boundary.union for image in evaluation.images], axis=0)
-    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
+    measured = (union > 0) & (evaluation.scores.support > 0)
+    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=measured)
 
 
 def calibration_figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -185,6 +188,7 @@ def main_figures(evaluation: Evaluation) -> dict[str, float | int]:
         "iou_high": high,
         "expected_calibration_error": expected_calibration_error(evaluation.confidence),
         "samples": len(evaluation.images),
+        "classes_not_measured": len(evaluation.not_measured),
     }
     return {key: value for key, value in figures.items() if np.isfinite(value)}
 

@@ -80,14 +80,18 @@ def text_table(evaluation: Evaluation) -> str:
     lines += [f"{'overall':<{width}} | {losses} | {ious}   (mean over images)", ""]
     names = evaluation.contract.label_map.names
     width = max(12, *(len(name) for name in names))
-    lines.append(f"{'class':<{width}} |    iou |   dice | precision | recall | true pixels")
+    lines.append(
+        f"{'class':<{width}} |    iou |   dice | precision | recall | true pixels | false pixels"
+    )
     scores = evaluation.scores
     for k, name in enumerate(names):
         lines.append(
             f"{name:<{width}} | {_figure(scores.iou[k], 6)} | {_figure(scores.dice[k], 6)} | "
             f"{_figure(scores.precision[k], 9)} | {_figure(scores.recall[k], 6)} | "
-            f"{scores.support[k]:11,d}"
+            f"{scores.support[k]:11,d} | {scores.false_pixels[k]:12,d}"
         )
+    if evaluation.not_measured:
+        lines.append(f"not measured, no true pixels: {', '.join(evaluation.not_measured)}")
     lines.append(f"data-set iou {evaluation.iou:.4f}   (all pixels of the set together)")
     return "\n".join(lines) + "\n"
 

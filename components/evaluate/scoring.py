@@ -65,8 +65,8 @@ def score_image(
     """Scores one image at its source size.
 
     Binary: both columns are those of class 1. An image without class 1 in truth has IoU 1 if none
-    is predicted, else 0 (what smp.utils.metrics.IoU gave). Multiclass: `iou_score` is the mean over
-    the classes in truth or prediction of this image, `dice_loss` over those in truth.
+    is predicted, else 0 (what smp.utils.metrics.IoU gave). Multiclass: both are means over the
+    classes in the truth of this image.
 
     Args:
         sample_id: Name of the sample.
@@ -97,7 +97,9 @@ def _iou_score(confusion: NDArray[np.int64], is_binary: bool) -> float:
     scores = class_scores(confusion)
     if not is_binary:
         return scores.mean_iou()
-    return 1.0 if np.isnan(scores.iou[1]) else float(scores.iou[1])
+    if not scores.support[1]:
+        return 0.0 if scores.false_pixels[1] else 1.0
+    return float(scores.iou[1])
 
 
 def _dice_loss(

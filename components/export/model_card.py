@@ -73,17 +73,17 @@ def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
     yield "## Figures on the test set"
     yield ""
     yield (
-        f"{name} **{parity.model_iou:.4f}** (95 % interval {_range(low, high)}, bootstrap over "
-        f"{len(sums)} groups), measured on this file."
+        f"{name} **{_figure(parity.model_iou)}** (95 % interval {_range(low, high)}, bootstrap "
+        f"over {len(sums)} groups), measured on this file."
     )
     yield ""
     yield "| class | IoU | 95 % interval | Dice | precision | recall | true pixels |"
     yield "|---|---|---|---|---|---|---|"
     for index, label in enumerate(contract.label_map.names):
         bounds = interval(sums, partial(_iou_of_class, index=index))
-        cells = [f"{scores.iou[index]:.4f}", _range(*bounds)]
+        cells = [_figure(scores.iou[index]), _range(*bounds)]
         columns = (scores.dice, scores.precision, scores.recall)
-        cells += [f"{column[index]:.4f}" for column in columns]
+        cells += [_figure(column[index]) for column in columns]
         yield f"| {label} | {' | '.join(cells)} | {scores.support[index]:,} |"
     yield ""
     precision = contract.provenance.get("model_precision", "float32")
@@ -113,7 +113,10 @@ def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
         "it was trained on."
     )
     if absent:
-        yield f"* Never measured, for want of test pixels: {', '.join(absent)}."
+        yield (
+            f"* Not measured, and in no mean above: {', '.join(absent)}. The test set has no true "
+            "pixels of it."
+        )
     if groups < FEW_GROUPS:
         yield f"* The test set has {groups} groups: the intervals are narrower than the truth."
     yield ""
@@ -143,6 +146,10 @@ def _counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _iou_of_class(counts: NDArray[np.float64], index: int) -> NDArray[np.float64]:
     return iou_of_counts(counts)[:, index]
+
+
+def _figure(value: float) -> str:
+    return "n/a" if np.isnan(value) else f"{value:.4f}"
 
 
 def _range(low: float, high: float) -> str:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segmentor.bootstrap import (
     interval,
@@ -9,6 +11,7 @@ from segmentor.bootstrap import (
     sum_by_group,
     with_numbers,
 )
+from segmentor.metrics import dataset_iou
 
 
 def image_counts(seed: int, images: int) -> np.ndarray:
@@ -57,6 +60,18 @@ def test_values_that_do_not_exist_are_left_out_of_a_mean() -> None:
     assert mean_statistic(sums.sum(axis=0)[None])[0] == 2
 
 
-def test_an_absent_class_is_left_out_of_the_mean_over_classes() -> None:
-    counts = np.array([[[1.0, 1, 0], [0, 0, 0]]])
+@pytest.mark.parametrize("false_pixels", [0, 7])
+def test_a_class_without_truth_is_left_out_of_the_mean_over_classes(false_pixels: int) -> None:
+    counts = np.array([[[1.0, 0, 1], [0, false_pixels, 0]]])
     assert iou_statistic(is_binary=False)(counts)[0] == 0.5
+    assert np.isnan(iou_statistic(is_binary=True)(counts)[0])
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_statistic_of_the_bootstrap_is_the_figure_of_the_set(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    confusion = generator.integers(0, 50, (4, 4)) * (generator.random((4, 1)) < 0.7)
+    hits = np.diag(confusion)
+    counts = np.stack([hits, confusion.sum(axis=0) - hits, confusion.sum(axis=1) - hits], axis=1)
+    drawn = iou_statistic(is_binary=False)(counts[None].astype(np.float64))[0]
+    assert drawn == pytest.approx(dataset_iou(confusion, is_binary=False), nan_ok=True)

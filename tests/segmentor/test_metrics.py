@@ -85,10 +85,36 @@ def test_a_class_that_never_occurs_is_undefined_and_left_out_of_the_mean() -> No
     assert scores.mean_iou() == pytest.approx((4 / 6 + 2 / 4) / 2)
 
 
-def test_a_class_that_is_only_predicted_scores_zero() -> None:
+def test_a_class_that_is_only_predicted_is_not_measured_and_costs_those_it_covers() -> None:
     scores = class_scores(np.array([[3, 1], [0, 0]]))
-    assert scores.iou[1] == 0
-    assert np.isnan(scores.recall[1])
+    undefined = (scores.iou, scores.dice, scores.precision, scores.recall)
+    assert [bool(np.isnan(values[1])) for values in undefined] == [True] * 4
+    assert scores.false_pixels.tolist() == [0, 1]
+    assert scores.mean_iou() == scores.iou[0] == 3 / 4
+
+
+@given(seed=st.integers(0, 10_000), absent=st.integers(0, CLASSES - 1))
+def test_the_mean_is_that_of_torchmetrics_over_the_classes_with_truth(
+    seed: int, absent: int
+) -> None:
+    truth, prediction = random_masks(seed, ignored=0)
+    truth[truth == absent] = (absent + 1) % CLASSES
+    per_class = segmentation.mean_iou(
+        torch.from_numpy(prediction[None]).long(),
+        torch.from_numpy(truth[None]).long(),
+        num_classes=CLASSES,
+        input_format="index",
+        per_class=True,
+    )[0]
+    supported = np.isin(np.arange(CLASSES), truth)
+    expected = per_class.numpy()[supported].mean()
+    confusion = confusion_matrix(truth, prediction, CLASSES)
+    assert class_scores(confusion).mean_iou() == pytest.approx(float(expected), abs=1e-6)
+    assert dataset_iou(confusion, is_binary=False) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_binary_set_without_foreground_has_no_iou() -> None:
+    assert np.isnan(dataset_iou(np.array([[5, 3], [0, 0]]), is_binary=True))
 
 
 def test_dataset_iou_is_that_of_class_1_when_binary() -> None:

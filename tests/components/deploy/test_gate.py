@@ -116,3 +116,11 @@ def test_the_default_version_is_the_head_of_the_digest(candidate_of):
     assert candidate.digest.startswith(f"sha256:{candidate.version}")
     assert len(candidate.version) == 12
     assert candidate.contract.provenance["checkpoint_digest"] == CHECKPOINT
+
+
+def test_classes_that_were_not_measured_are_recorded_and_do_not_refuse(candidate_of, caplog):
+    candidate = candidate_of(evaluation={"not_measured": ["road"]})
+    check = check_candidate(candidate, THRESHOLDS)[-1]
+    assert check.passed
+    assert check.found == "all but road: no true pixels in the test set"
+    assert "not measured: road" in caplog.text

@@ -185,6 +185,12 @@ def test_several_classes_with_ignored_pixels_and_an_absent_class(
     assert np.sum(evaluation["confusion"]) == np.count_nonzero(mask != 255)
     assert evaluation["classes"][1]["support"] == 0
     assert evaluation["classes"][1]["recall"] is None
+    assert evaluation["classes"][1]["iou"] is None
+    assert evaluation["not_measured"] == ["road"]
+    assert evaluation["classes"][1]["false_pixels"] == np.sum(evaluation["confusion"], 0)[1]
+    others = [item["iou"] for item in evaluation["classes"] if item["support"]]
+    assert evaluation["dataset"]["iou"] == pytest.approx(np.mean(others))
+    assert json.loads(paths["metrics"].read_text())["classes_not_measured"] == 1
     assert evaluation["threshold"] is None
     assert evaluation["empty_truth"]["images_without_ground_truth"] == 1
     assert evaluation["intervals"]["iou"] == [None, None]  # one group
@@ -193,7 +199,8 @@ def test_several_classes_with_ignored_pixels_and_an_absent_class(
     assert re.search(r"^b +\| +n/a \| +n/a$", table, re.MULTILINE)
     page = paths["evaluation_report"].read_text()
     assert "no interval can be given" in page
-    assert "Not in the test set, so not measured: road." in page
+    assert "Not measured: no true pixels in the test set of road." in page
+    assert "not measured, no true pixels: road" in table
     assert "no ground truth at all" in page
 
 

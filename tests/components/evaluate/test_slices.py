@@ -18,7 +18,7 @@ class Image:
 
 
 def image(group: str, hits: int, brightness: float = 0.5) -> Image:
-    confusion = np.array([[100, 100 - hits], [0, hits]])
+    confusion = np.array([[100, 0], [100 - hits, hits]])
     return Image(group, (10, 20), brightness, hits / 200, confusion)
 
 
