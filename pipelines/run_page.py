@@ -42,6 +42,9 @@ def write_run_page(record: RunRecord) -> Path:
     for step in record.steps:
         if step.error:
             page.notice(f"{step.name}: {step.error}", "bad")
+    for item in record.artifacts:
+        for warning in item.warnings:
+            page.notice(f"{item.step}: {warning}")
     if reports:
         page.section("Reports")
         page.links(reports)

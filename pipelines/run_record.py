@@ -37,6 +37,11 @@ class ArtifactRecord:
     digest: str
     metadata: dict[str, Any]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the step wants a person to know: the lines of the key `warnings`."""
+        return [line for line in str(self.metadata.get("warnings", "")).splitlines() if line]
+
 
 @dataclass(frozen=True)
 class RunRecord:

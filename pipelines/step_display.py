@@ -11,7 +11,9 @@ from pipelines.run_record import ArtifactRecord, StepRecord
 
 SECONDS_BETWEEN_UPDATES = 0.5
 NAME_WIDTH = 16
+WARNINGS_SHOWN = 5  # of a step; the run page and the reports have all
 _CLEAR = "\r\x1b[2K"
+_AMBER, _PLAIN = "\x1b[33m", "\x1b[0m"
 
 
 class StepDisplay(StepObserver):
@@ -33,10 +35,13 @@ class StepDisplay(StepObserver):
             self._running[step] = (time.monotonic(), log)
 
     def finished(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
-        """Writes the step's line."""
+        """Writes the step's line, and one for each of its warnings."""
         with self._lock:
             self._running.pop(record.name, None)
             self._write(f"{record.name:<{NAME_WIDTH}} {record.state:<11}{record.seconds:8.1f} s\n")
+            for warning in _shown([line for item in artifacts for line in item.warnings]):
+                line = f"{record.name:<{NAME_WIDTH}} warning    {_printable(warning)}"
+                self._write(f"{_AMBER}{line}{_PLAIN}\n" if self._is_live else f"{line}\n")
 
     def close(self) -> None:
         """Ends the live line."""
@@ -60,6 +65,11 @@ class StepDisplay(StepObserver):
                     self._write(text[: shutil.get_terminal_size().columns - 1])
 
 
+def _shown(warnings: list[str]) -> list[str]:
+    more = len(warnings) - WARNINGS_SHOWN
+    return [*warnings[:WARNINGS_SHOWN], *([f"{more} more in its report"] if more > 0 else [])]
+
+
 def _last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
@@ -67,5 +77,9 @@ def _last_line(log: Path) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    # Only printable characters: a log must not move the cursor.
-    return "".join(filter(str.isprintable, next(filter(None, map(str.strip, lines[::-1])), "")))
+    return _printable(next(filter(None, map(str.strip, lines[::-1])), ""))
+
+
+def _printable(text: str) -> str:
+    """Leaves out what would move the cursor."""
+    return "".join(filter(str.isprintable, text))

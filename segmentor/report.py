@@ -29,6 +29,7 @@ class Report:
     title: str
     subtitle: str = ""
     _blocks: list[Markup] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
 
     def section(self, title: str, text: str = "") -> None:
         """Starts a section."""
@@ -42,6 +43,8 @@ class Report:
 
     def notice(self, text: str, kind: str = "warning") -> None:
         """Adds a coloured box; `kind` is `good`, `warning` or `bad`."""
+        if kind != "good":
+            self._warnings.append(" ".join(text.split()))
         self._add(f'<p class="notice {html.escape(kind)}">{html.escape(text)}</p>')
 
     def key_values(self, values: Iterable[tuple[str, Any]]) -> None:
@@ -117,6 +120,13 @@ class Report:
             for text, address, note in links
         )
         self._add(f"<ul>{items}</ul>")
+
+    def metadata(self) -> dict[str, str]:
+        """What the page warns of, a line each, for the metadata of its artifact; {} if nothing.
+
+        `segmentor run` shows it on the terminal: few people open every page.
+        """
+        return {"warnings": "\n".join(self._warnings)} if self._warnings else {}
 
     def html(self) -> str:
         """Returns the page."""

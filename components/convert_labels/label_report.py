@@ -48,8 +48,11 @@ class ReportFacts:
 
 def write_label_report(
     path: Path, facts: ReportFacts, quality: LabelQuality, folder: Path | None
-) -> None:
-    """Writes the page; `folder` is the data set's, None when there is none to show."""
+) -> dict[str, str]:
+    """Writes the page, and returns the metadata of its artifact.
+
+    `folder` is the data set's, None when there is none to show.
+    """
     report = Report("Label report", f"{facts.source} ({facts.format})")
     _summary(report, quality)
     _problems(report, quality)
@@ -64,6 +67,7 @@ def write_label_report(
     if folder is not None:
         _sheets(report, Dataset(folder))
     path.write_text(report.html(), encoding="utf-8")
+    return report.metadata()
 
 
 def _summary(report: Report, quality: LabelQuality) -> None:

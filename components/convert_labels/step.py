@@ -88,13 +88,13 @@ def run(request: Request) -> ArtifactMetadata:
             _refuse(request, facts, quality)
             _find_near_duplicates(folder, quality)
             with output_file(request.label_report) as page:
-                write_label_report(page, facts, quality, folder)
+                warnings = write_label_report(page, facts, quality, folder)
             figures = metrics(quality)
             with output_file(request.label_metrics) as file:
                 file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     logger.info("converted samples=%d digest=%s", quality.samples, digest)
     metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
-    return {"dataset": metadata, "label_metrics": figures}
+    return {"dataset": metadata, "label_metrics": figures, "label_report": warnings}
 
 
 def _rules(request: Request) -> MappingRules:

@@ -51,7 +51,7 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     evaluation = evaluate(arguments.checkpoint, arguments.test, arguments.threads)
     figures = main_figures(evaluation)
     confusion = classification_metrics(evaluation)
-    page = build_report(evaluation)
+    report = build_report(evaluation)
     with (
         output_folder(arguments.evaluation) as folder,
         output_file(arguments.metrics) as metrics_file,
@@ -61,12 +61,13 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
         write_evaluation(folder, evaluation)
         write_json(metrics_file, figures)
         write_json(confusion_file, confusion)
-        report_file.write_text(page, encoding="utf-8")
+        report_file.write_text(report.html(), encoding="utf-8")
     sys.stdout.write(text_table(evaluation))
     return {
         "evaluation": {"checkpoint_digest": evaluation.checkpoint_digest},
         "metrics": figures,
         "confusion": confusion,
+        "evaluation_report": report.metadata(),
     }
 
 

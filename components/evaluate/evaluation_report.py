@@ -36,8 +36,8 @@ _CLASS_COLUMNS = (
 )
 
 
-def build_report(evaluation: Evaluation) -> str:
-    """Returns the page, HTML."""
+def build_report(evaluation: Evaluation) -> Report:
+    """Returns the page."""
     contract = evaluation.contract
     names = ", ".join(contract.label_map.names)
     report = Report("Evaluation", f"{len(evaluation.images)} test images; classes: {names}")
@@ -52,7 +52,7 @@ def build_report(evaluation: Evaluation) -> str:
     report.chart(confusion_chart(evaluation.confusion, contract.label_map.names))
     _add_examples(report, evaluation)
     _add_provenance(report, evaluation)
-    return report.html()
+    return report
 
 
 def _add_summary(report: Report, evaluation: Evaluation) -> None:

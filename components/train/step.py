@@ -80,13 +80,17 @@ def train_and_write(
         )
         shutil.copyfile(running / STATE, folder / STATE)
     with output_file(arguments.training_report) as path:
-        write_report(path, config, composed, trained, contract, val_set, metrics)
+        warnings = write_report(path, config, composed, trained, contract, val_set, metrics)
     with output_file(arguments.metrics) as path:
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with output_folder(arguments.logs) as folder:
         shutil.copytree(running / "logs", folder, dirs_exist_ok=True)
     shutil.rmtree(running, ignore_errors=True)
-    return {"checkpoint": checkpoint_metadata(contract, config), "metrics": metrics}
+    return {
+        "checkpoint": checkpoint_metadata(contract, config),
+        "metrics": metrics,
+        "training_report": warnings,
+    }
 
 
 def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:

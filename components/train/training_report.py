@@ -37,8 +37,8 @@ def write_report(
     contract: ModelContract,
     val_set: Dataset,
     metrics: Mapping[str, float],
-) -> None:
-    """Writes the page."""
+) -> dict[str, str]:
+    """Writes the page, and returns the metadata of its artifact."""
     progress = trained.progress
     label_map = contract.label_map
     report = Report(
@@ -84,6 +84,7 @@ def write_report(
     report.section("Configuration")
     report.table(["setting", "value"], flat_settings(composed))
     path.write_text(report.html(), encoding="utf-8")
+    return report.metadata()
 
 
 def _first_epoch(trained: Trained) -> int:

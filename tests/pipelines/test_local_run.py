@@ -69,6 +69,22 @@ def test_the_terminal_gets_one_line_a_step_and_nothing_else(tiny, tmp_path, capf
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_a_step_warns_of_is_a_line_on_the_terminal_and_a_notice_on_the_page(tiny, tmp_path):
+    ending = (
+        "warnings = chr(10).join(['no tram in test', *map(str, range(5))]); "
+        "Path(metrics).write_text('{}'); "
+        "write_executor_output(executor_input, {'metrics': {'warnings': warnings}}); sys.exit(0)"
+    )
+    stream = io.StringIO()
+    run_local("host", {"ending": ending}, tmp_path / "run", pipeline=tiny, stream=stream)
+    lines = [line for line in stream.getvalue().splitlines() if "warning" in line]
+    assert lines[0] == "consume          warning    no tram in test"
+    assert len(lines) == 6
+    assert lines[5].endswith("1 more in its report")
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert '<p class="notice warning">consume: no tram in test</p>' in page
+
+
 def test_a_known_error_of_a_step_is_shown_in_its_own_words(tiny, tmp_path):
     ending = "print('error: a.png: found X, expected Y; do Z'); sys.exit(3)"
     error = failed(tiny, tmp_path / "run", ending)

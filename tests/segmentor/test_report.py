@@ -33,6 +33,15 @@ def test_page_asks_nothing_of_the_network():
         assert outside not in page
 
 
+def test_warnings_of_the_page_are_the_metadata_of_its_artifact():
+    report = Report("Title")
+    report.notice("all is well", "good")
+    assert report.metadata() == {}
+    report.notice("few groups,\nwide interval")
+    report.notice("a leak", "bad")
+    assert report.metadata() == {"warnings": "few groups, wide interval\na leak"}
+
+
 def test_numbers_are_readable():
     report = Report("Title")
     report.table(["a", "b", "c"], [[1234567, 0.123456, float("nan")]])
