@@ -247,7 +247,7 @@ dataset = Dataset(Path(sys.argv[1]))
 table = read_table(dataset.iter_samples(), len(dataset.label_map))
 pairs = near_duplicates_of(dataset, table.hashes)
 request = Request(Path(), (Path(),) * 3, Path())
-splits, _ = assign(request, table, pairs, (0.7, 0.2, 0.1))
+splits, _, _ = assign(request, table, pairs, (0.7, 0.2, 0.1))
 leaks = find_leaks(table, splits)
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 print(time.monotonic() - start, time.process_time(), memory)

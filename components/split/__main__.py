@@ -23,7 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
         const=True,
         default=False,
         metavar="true|false",
-        help="keep the export's own subsets train, val and test instead of dividing anew",
+        help="keep the export's own subsets train, val and test instead of dividing anew; one that "
+        "is not there is taken out of train by its ratio",
     )
     parser.add_argument(
         "--near-duplicates",

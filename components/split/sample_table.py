@@ -1,7 +1,8 @@
 """What a division needs to know of each sample, in columns: a million samples fit in memory."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,22 @@ class SampleTable:
     def group_count(self) -> int:
         """How many groups there are."""
         return int(self.groups.max(initial=-1)) + 1
+
+    def take(self, positions: NDArray[np.int64]) -> Self:
+        """Returns the samples at these positions; their groups are numbered anew."""
+        return replace(
+            self,
+            ids=[self.ids[position] for position in positions.tolist()],
+            subsets=[self.subsets[position] for position in positions.tolist()],
+            groups=np.unique(self.groups[positions], return_inverse=True)[1].astype(np.int64),
+            images=self.images[positions],
+            hashes=self.hashes[positions],
+            presence=self.presence[positions],
+        )
+
+    def ungrouped(self) -> Self:
+        """Returns the samples, each its own group."""
+        return replace(self, groups=np.arange(len(self), dtype=np.int64))
 
 
 def read_table(samples: Iterable[Sample], classes: int) -> SampleTable:

@@ -27,6 +27,7 @@ class SplitFacts:
     splits: NDArray[np.int8]
     rule: str
     ratios: Sequence[float]
+    made_up: str
     joined: Sequence[tuple[int, int]]
     torn: Sequence[tuple[int, int]]
     leaks: Sequence[Leak]
@@ -37,7 +38,11 @@ def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
     report = Report("Split report", f"{len(facts.table):,} samples, {facts.rule}")
     counts = np.bincount(facts.splits, minlength=len(SPLITS))
     report.tiles((name, int(count)) for name, count in zip(SPLITS, counts, strict=True))
-    _warnings(report, dataset, facts)
+    warnings = warnings_of(facts, dataset.label_map.names)
+    for level, text in warnings:
+        report.notice(text, level)
+    if not warnings:
+        report.notice("Each split has each class, and no leak was found.", "good")
     report.section("Sizes")
     rows = []
     for index, name in enumerate(SPLITS):
@@ -58,26 +63,34 @@ def class_images(facts: SplitFacts) -> NDArray[np.int64]:
     return np.stack([presence[facts.splits == s].sum(axis=0) for s in range(len(SPLITS))])
 
 
-def _warnings(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
+def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns what a user should know of the split, as (how bad, text)."""
+    found = [("warning", facts.made_up)] if facts.made_up else []
+    certain = sum(leak.is_certain for leak in facts.leaks)
+    if certain:
+        text = f"{certain} neighbouring frames are in different splits: figures on them will be "
+        text += "better than on new data. Group by sequence (--group-pattern in convert_labels)."
+        found.append(("bad", text))
+    if facts.torn:
+        found.append(
+            ("bad", f"{len(facts.torn)} pairs that look the same are in different splits.")
+        )
+    unsure = len(facts.leaks) - certain
+    if unsure:
+        text = f"{unsure} pairs of images numbered one after the other are in different splits; "
+        text += "their pictures do not tell whether they are of one film. If they are, group by "
+        text += "sequence (--group-pattern in convert_labels)."
+        found.append(("warning", text))
     table = class_images(facts)
     missing = [
         f"'{name}' in {SPLITS[split]}"
-        for index, name in enumerate(dataset.label_map.names)
+        for index, name in enumerate(names)
         for split in range(len(SPLITS))
         if table[:, index].any() and not table[split, index] and (facts.splits == split).any()
     ]
     if missing:
-        report.notice(f"Classes that a split does not have: {', '.join(missing)}.")
-    if facts.leaks:
-        report.notice(
-            f"{len(facts.leaks)} neighbouring frames are in different splits: figures on them will "
-            "be better than on new data. Group by sequence (--group-pattern in convert_labels).",
-            "bad",
-        )
-    if facts.torn:
-        report.notice(f"{len(facts.torn)} pairs that look the same are in different splits.", "bad")
-    if not (missing or facts.leaks or facts.torn):
-        report.notice("Each split has each class, and no leak was found.", "good")
+        found.append(("warning", f"Classes that a split does not have: {', '.join(missing)}."))
+    return found
 
 
 def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:

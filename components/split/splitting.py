@@ -2,16 +2,18 @@
 
 Iterative stratification of groups (K. Sechidis et al., On the stratification of multi-label data,
 2011): the rarest class is dealt out first, each group to the split that lacks most of that class.
-Few groups are settled by trying every division.
+Where that leaves a class out of a split that could have it, a search says which groups must go
+where, and the others are dealt again. Few groups are settled by trying every division.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.split.coverage import spread_classes
 from segmentor.errors import ConfigError, SplitError
 
 SPLITS = ("train", "val", "test")
@@ -88,43 +90,89 @@ def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np
     if len(wanted) ** count <= MAX_DIVISIONS:
         chosen = _best_division(shuffled, targets, wanted)
     else:
-        chosen = _stratify(shuffled, targets, np.array(ratios), wanted)
+        chosen = _deal(shuffled, targets, np.array(ratios), wanted)
     assigned = np.empty(count, np.int8)
     assigned[order] = chosen
     return assigned
 
 
 def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) -> NDArray[np.int8]:
-    """Tries all divisions; fewest classes missing somewhere, then closest to the target sizes."""
+    """Tries all divisions."""
     count = len(units.samples)
     divisions = np.array(list(itertools.product(wanted, repeat=count)), np.int8)  # (D, U)
+    return _best(divisions, units, targets, wanted)
+
+
+def _best(
+    divisions: NDArray[np.int8], units: Units, targets: NDArray[np.int64], wanted: list[int]
+) -> NDArray[np.int8]:
+    """Chooses of (D, U): fewest classes missing somewhere, then closest to the target sizes."""
     present = (units.classes > 0).astype(np.int64)
     off = np.zeros(len(divisions), np.int64)
     missing = np.zeros((len(wanted), len(divisions)), np.int64)
+    missing_common = np.zeros(len(divisions), np.int64)
+    is_common = present.sum(axis=0) >= len(wanted)
     is_empty = np.zeros(len(divisions), np.bool_)
     for number, split in enumerate(wanted):
         members = (divisions == split).astype(np.int64)
         off += np.abs(members @ units.samples - targets[split])
-        missing[number] = (members @ present == 0).sum(axis=1)
+        absent = members @ present == 0  # (D, K)
+        missing[number] = absent.sum(axis=1)
+        missing_common += absent[:, is_common].sum(axis=1)
         is_empty |= ~members.any(axis=1)
     # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
     coarse = off // max(1, int(targets.sum()) // 10)
-    best = np.lexsort((off, missing.sum(axis=0), coarse, missing[0], is_empty))[0]
+    keys = (off, missing.sum(axis=0), missing_common, coarse, missing[0], is_empty)
+    best = np.lexsort(keys)[0]
     return np.asarray(divisions[best])
 
 
-def _stratify(
+def _deal(
     units: Units, targets: NDArray[np.int64], ratios: NDArray[np.float64], wanted: list[int]
 ) -> NDArray[np.int8]:
-    """Deals units one by one; a split takes no more samples than its target while others can."""
+    """Deals; where a class misses in a split, deals again around the units that must go there."""
+    dealt = _stratify(units, targets, ratios, wanted, {})
+    present = units.classes > 0
+    count = present.sum(axis=0)
+    # Classes of fewer units than splits cannot be everywhere: train has them, to learn them.
+    wishes = np.zeros((len(SPLITS), present.shape[1]), np.bool_)
+    wishes[wanted] = count >= len(wanted)
+    wishes[0] = count > 0
+    has = np.stack([present[dealt == split].any(axis=0) for split in range(len(SPLITS))])
+    missing = int((wishes & ~has).sum())
+    if not missing:
+        return dealt
+    room = np.maximum(targets, np.bincount(dealt, units.samples, len(SPLITS)).astype(np.int64))
+    fixed = spread_classes(present, units.samples, room, wishes, missing - 1)
+    if fixed is None:
+        return dealt
+    again = _stratify(units, targets, ratios, wanted, fixed)
+    return _best(np.stack([dealt, again]), units, targets, wanted)
+
+
+def _stratify(
+    units: Units,
+    targets: NDArray[np.int64],
+    ratios: NDArray[np.float64],
+    wanted: list[int],
+    fixed: Mapping[int, int],
+) -> NDArray[np.int8]:
+    """Deals units one by one; a split takes no more samples than its target while others can.
+
+    Units in `fixed` go to their split, and before all others.
+    """
     chosen = np.zeros(len(units.samples), np.int8)
     room = targets.tolist()
     need = (ratios[:, None] * units.classes.sum(axis=0)).tolist()  # samples lacking, by class
     holds = [[False] * units.classes.shape[1] for _ in targets]
-    by_size = sorted(wanted, key=lambda split: -targets[split])
-    for position, rarest in _dealing_order(units):
+    # Train first: a class of one unit is learnt.
+    by_size = sorted(wanted, key=lambda split: (split != 0, -targets[split]))
+    order = _dealing_order(units)
+    for position, rarest in sorted(order, key=lambda entry: entry[0] not in fixed):
         size = int(units.samples[position])
         options = [split for split in by_size if room[split] >= size]
+        if position in fixed:
+            options = [fixed[position]]
         if not options:
             options = [max(by_size, key=lambda split: room[split])]
         bare = [split for split in options if rarest >= 0 and not holds[split][rarest]]

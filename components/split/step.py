@@ -14,7 +14,7 @@ from components.cli import ArtifactMetadata, output_file, output_folder
 from components.split.grouping import group_samples
 from components.split.leak_audit import find_leaks
 from components.split.sample_table import SampleTable, read_table
-from components.split.split_report import SplitFacts, write_split_report
+from components.split.split_report import SplitFacts, warnings_of, write_split_report
 from components.split.splitting import SPLITS, assign_units, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
@@ -52,12 +52,13 @@ def run(request: Request) -> ArtifactMetadata:
     dataset = Dataset(request.dataset)
     table = read_table(dataset.iter_samples(), len(dataset.label_map))
     pairs = near_duplicates_of(dataset, table.hashes)
-    splits, rule = assign(request, table, pairs, ratios)
+    splits, rule, made_up = assign(request, table, pairs, ratios)
     facts = SplitFacts(
         table,
         splits,
         rule,
         () if request.honour_subsets else ratios,
+        made_up,
         joined=[pair for pair in pairs if splits[pair[0]] == splits[pair[1]]],
         torn=[pair for pair in pairs if splits[pair[0]] != splits[pair[1]]],
         leaks=find_leaks(table, splits),
@@ -71,10 +72,15 @@ def run(request: Request) -> ArtifactMetadata:
         _share_findings(dataset, folders, dict(zip(table.ids, splits.tolist(), strict=True)))
         with output_file(request.split_report) as page:
             write_split_report(page, dataset, facts)
-    return {
+    warnings = [text for _, text in warnings_of(facts, dataset.label_map.names)]
+    for text in warnings:
+        logger.warning("%s", text)
+    parts = {
         name: {"digest": digests[index], "samples": int((splits == index).sum())}
         for index, name in enumerate(SPLITS)
     }
+    # A line each: metadata of the cluster is flat.
+    return {**parts, "split_report": {"warnings": "\n".join(warnings)}}
 
 
 def assign(
@@ -82,15 +88,17 @@ def assign(
     table: SampleTable,
     pairs: Sequence[tuple[int, int]],
     ratios: Sequence[float],
-) -> tuple[NDArray[np.int8], str]:
-    """Returns the split of each sample, int8 (N,), and the rule in words.
+) -> tuple[NDArray[np.int8], str, str]:
+    """Returns the split of each sample, int8 (N,), the rule in words, and what was made up.
 
     Raises:
         SplitError: fewer groups than splits, or subsets that are no splits.
     """
+    links = pairs if request.join_near_duplicates else ()
     if request.honour_subsets:
-        return assign_subsets(table.subsets), "by the export's own subsets"
-    grouped = group_samples(table, pairs if request.join_near_duplicates else ())
+        splits, made_up = assign_subsets(table, ratios, request.seed, links)
+        return splits, "by the export's own subsets", made_up
+    grouped = group_samples(table, links)
     count = len(grouped.units.samples)
     try:
         chosen = assign_units(grouped.units, ratios, request.seed)
@@ -101,7 +109,8 @@ def assign(
         found += " because images look the same"
         remedy = "--near-duplicates report keeps such images apart"
         raise SplitError(error.where, found, error.expected, remedy) from error
-    return chosen[grouped.unit_of_sample], f"{count:,} groups divided with seed {request.seed}"
+    rule = f"{count:,} groups divided with seed {request.seed}"
+    return chosen[grouped.unit_of_sample], rule, ""
 
 
 def _write(dataset: Dataset, folders: Sequence[Path], splits: NDArray[np.int8]) -> list[str]:

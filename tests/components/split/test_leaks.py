@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.split.leak_audit import find_leaks
+from components.split.leak_audit import describe, find_leaks
 from components.split.sample_table import read_table
 from segmentor.image_io import decode_image, encode_jpeg
 from segmentor.near_duplicates import hash_pairs, look_alike
@@ -45,6 +45,26 @@ def test_distant_parts_of_one_sequence_are_no_leak() -> None:
     samples = [sample(f"a_{n}.x") for n in numbers]
     assert not find_leaks(read_table(samples, 3), np.repeat([0, 2], 10).astype(np.int8))
     assert len(find_leaks(read_table(samples, 3), np.array([0, 2] * 10, np.int8))) == 18
+
+
+@pytest.mark.parametrize(
+    ("apart", "verdict"), [(6, True), (18, True), (22, False), (28, None)], ids=str
+)
+def test_the_few_images_of_a_short_sequence_are_compared(apart: int, verdict: bool | None) -> None:
+    hashes = [0x5A5A_F0F0_1234_8765, 0x5A5A_F0F0_1234_8765 ^ ((1 << apart) - 1)]
+    samples = [sample(f"a_{n}", perceptual_hash=f"{h:016x}") for n, h in enumerate(hashes)]
+    leaks = find_leaks(read_table(samples, 3), np.array([0, 2], np.int8))
+    assert [leak.is_certain for leak in leaks] == ([] if verdict is None else [verdict])
+
+
+def test_what_cannot_be_compared_is_no_certain_leak() -> None:
+    samples = [sample(f"a_{n}") for n in range(3)]
+    table = read_table(samples, 3)
+    leaks = find_leaks(table, np.array([0, 2, 0], np.int8))
+    assert [leak.is_certain for leak in leaks] == [False, False]
+    assert "unsure, as the pictures do not tell" in describe(
+        leaks[0], table, np.array([0, 2, 0], np.int8)
+    )
 
 
 def test_the_hash_moves_little_when_a_photograph_is_saved_again_or_scaled(

@@ -99,6 +99,19 @@ def test_groups_joined_into_too_few_are_explained(
     assert not (tmp_path / "train").exists()
 
 
+def executor_input(folder: Path) -> str:
+    names = ("train", "val", "test", "split_report")
+    outputs = {n: {"artifacts": [{"name": n, "uri": str(folder / n)}]} for n in names}
+    return json.dumps({"outputs": {"outputFile": str(folder / "out.json"), "artifacts": outputs}})
+
+
+def warnings(folder: Path) -> list[str]:
+    """What the step told KFP of its report."""
+    output = json.loads((folder / "out.json").read_text())
+    (report,) = output["artifacts"]["split_report"]["artifacts"]
+    return str(report["metadata"]["warnings"]).splitlines()
+
+
 def subsets(folder: Path, names: tuple[str, ...]) -> Path:
     return write_dataset(
         folder,
@@ -119,7 +132,7 @@ def test_subsets_of_the_export_are_kept_when_asked(flag: list[str], tmp_path: Pa
     ("names", "message"),
     [
         (("train", "val", "extra"), "subset 'extra', expected subsets called train, val"),
-        (("train", "test"), "no subset for val"),
+        (("val", "test"), "no subset for train"),
     ],
 )
 def test_subsets_that_are_no_splits_are_refused(
@@ -130,6 +143,51 @@ def test_subsets_that_are_no_splits_are_refused(
     assert message in capfd.readouterr().err
 
 
+def test_a_split_that_no_subset_names_is_taken_out_of_train_and_said(tmp_path: Path) -> None:
+    entries = [(f"t{n}x", "Train", "Train", picture(n), ALL) for n in range(16)]
+    entries += [(f"v{n}x", "Validation", "Validation", picture(90 + n), ALL) for n in range(4)]
+    source = write_dataset(tmp_path / "dataset", entries)
+    parts = split(
+        source, tmp_path, "--honour-subsets", "--executor-input", executor_input(tmp_path)
+    )
+    assert {name: len(part) for name, part in parts.items()} == {"train": 14, "val": 4, "test": 2}
+    assert {sample.subset for sample in parts["val"].samples} == {"Validation"}
+    text = "No subset for test (2 samples): taken out of train&#x27;s, image by image"
+    assert text in (tmp_path / "report.html").read_text()
+    assert warnings(tmp_path)[0] == (
+        "No subset for test (2 samples): taken out of train's, image by image, as they are of one "
+        "group."
+    )
+    nothing = split(source, tmp_path / "b", "--honour-subsets", "--ratios", "8,2,0")
+    assert len(nothing["test"]) == 0
+
+
+def test_what_is_taken_out_of_train_tears_no_group_and_no_near_duplicates(tmp_path: Path) -> None:
+    entries = []
+    for number in range(12):
+        image = picture(number)
+        again = encode_jpeg(decode_image(image), 90)
+        entries.append((f"a{number}", f"g{number % 6}", "train", image, ALL))
+        entries.append((f"z{number}", f"g{number % 6 + 6}", "train", again, ALL))
+    parts = split(write_dataset(tmp_path / "dataset", entries), tmp_path, "--honour-subsets")
+    numbers = [sorted(s.id[1:] for s in part.samples) for part in parts.values()]
+    assert all(part[::2] == part[1::2] for part in numbers)
+    assert all(numbers)
+
+
+def test_warnings_are_where_a_program_finds_them(tmp_path: Path) -> None:
+    clean = drives(tmp_path / "dataset")
+    split(clean, tmp_path / "a", "--executor-input", executor_input(tmp_path))
+    assert warnings(tmp_path) == []
+    entries = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), (0, 1)) for n in range(20)]
+    entries[7] = (*entries[7][:4], ALL)
+    source = write_dataset(tmp_path / "film", entries)
+    split(source, tmp_path / "b", "--executor-input", executor_input(tmp_path))
+    leaks, missing = warnings(tmp_path)
+    assert "neighbouring frames are in different splits" in leaks
+    assert missing == "Classes that a split does not have: 'car' in val, 'car' in test."
+
+
 def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
     entries = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), ALL) for n in range(20)]
     split(write_dataset(tmp_path / "dataset", entries), tmp_path)
@@ -137,6 +195,18 @@ def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
     assert "neighbouring frames are in different splits" in report
     assert "1 frame apart" in report
     assert report.count("<img") >= 2
+
+
+def test_a_short_film_is_told_from_a_few_numbered_photographs(tmp_path: Path) -> None:
+    film = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), ALL) for n in range(6)]
+    split(write_dataset(tmp_path / "film", film), tmp_path / "a")
+    assert (
+        "neighbouring frames are in different splits"
+        in (tmp_path / "a" / "report.html").read_text()
+    )
+    photographs = [(f"photo_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(6)]
+    split(write_dataset(tmp_path / "photographs", photographs), tmp_path / "b")
+    assert "no leak was found" in (tmp_path / "b" / "report.html").read_text()
 
 
 def test_numbered_images_that_have_nothing_in_common_are_no_film(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Who must go where, so that each split has each class: a search, for when dealing missed one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What the search may look at before it gives up: choices, and cells of its table; seconds at most.
+MAX_CHOICES = 5000
+MAX_CELLS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class _State:
+    """Units left of each kind, room of each split in samples, classes that each still lacks.
+
+    `spare` wishes may still be given up; `path` is (kind, split, the path before), or None.
+    """
+
+    left: NDArray[np.int64]  # (D,)
+    room: NDArray[np.int64]  # (splits,)
+    lacks: NDArray[np.bool_]  # (splits, K)
+    spare: int
+    path: tuple[int, int, tuple] | None = None
+
+
+def spread_classes(
+    present: NDArray[np.bool_],
+    sizes: NDArray[np.int64],
+    room: NDArray[np.int64],
+    wishes: NDArray[np.bool_],
+    tolerated: int,
+) -> dict[int, int] | None:
+    """Returns units and the splits they must go to, so that as few wishes as can be stay open.
+
+    It is complete while the search is small: where an assignment exists, it finds one.
+
+    Args:
+        present: bool (U, K), the classes of each unit.
+        sizes: int64 (U,), its samples.
+        room: int64 (splits,), the samples that each split takes.
+        wishes: bool (splits, K), the classes that each split should have.
+        tolerated: How many wishes may stay open; None is returned when more would.
+    """
+    rows = np.concatenate([np.packbits(present, axis=1), sizes[:, None].view(np.uint8)], axis=1)
+    _, first, kinds, left = np.unique(
+        rows, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    search = _Search(present[first], sizes[first])
+    for spare in range(tolerated + 1):
+        end = search.run(_State(left, room, wishes, spare))
+        if end is not None:
+            return _members(end, kinds.ravel())
+    return None
+
+
+class _Search:
+    """Depth first: the wish with the fewest candidates, and of these the one that fulfils most."""
+
+    def __init__(self, present: NDArray[np.bool_], sizes: NDArray[np.int64]) -> None:
+        self._present = present.astype(np.int64)  # (D, K)
+        self._sizes = sizes  # (D,)
+        self._choices_left = min(MAX_CHOICES, MAX_CELLS // max(1, present.size))
+
+    def run(self, start: _State) -> _State | None:
+        """Returns a state without open wishes, or None when there is none or time is up."""
+        # No recursion: there may be a wish for each of 255 classes in each of 3 splits.
+        stack = [iter([start])]
+        while stack and self._choices_left > 0:
+            state = next(stack[-1], None)
+            if state is None:
+                stack.pop()
+                continue
+            self._choices_left -= 1
+            if not state.lacks.any():
+                return state
+            stack.append(self._next(state))
+        return None
+
+    def _next(self, state: _State) -> Iterator[_State]:
+        fits = (state.left > 0) & (self._sizes <= state.room[:, None])  # (splits, D)
+        brings = state.lacks.astype(np.int64) @ self._present.T * fits  # (splits, D)
+        if self._beyond_reach(state, brings) > state.spare:
+            return
+        candidates = (fits * state.left) @ self._present  # (splits, K)
+        candidates[~state.lacks] = np.iinfo(np.int64).max
+        split, wish = divmod(int(candidates.argmin()), candidates.shape[1])
+        options = np.flatnonzero(fits[split] & (self._present[:, wish] > 0))
+        for kind in options[np.argsort(-brings[split, options], kind="stable")].tolist():
+            left, room, lacks = state.left.copy(), state.room.copy(), state.lacks.copy()
+            left[kind] -= 1
+            room[split] -= self._sizes[kind]
+            lacks[split] &= self._present[kind] == 0
+            yield _State(left, room, lacks, state.spare, (kind, split, state.path))
+        if state.spare:
+            lacks = state.lacks.copy()
+            lacks[split, wish] = False
+            yield _State(state.left, state.room, lacks, state.spare - 1, state.path)
+
+    def _beyond_reach(self, state: _State, brings: NDArray[np.int64]) -> int:
+        """Counts wishes that cannot come true, even if each split got the units that bring most."""
+        beyond = 0
+        for split in np.flatnonzero(state.lacks.any(axis=1)).tolist():
+            useful = np.flatnonzero(brings[split])
+            useful = useful[np.argsort(-brings[split, useful])]
+            most = np.repeat(brings[split, useful], np.minimum(state.left[useful], 255))
+            units = int(state.room[split] // self._sizes[useful].min(initial=1 << 62))
+            beyond += max(0, int(state.lacks[split].sum() - most[:units].sum()))
+        return beyond
+
+
+def _members(end: _State, kinds: NDArray[np.int64]) -> dict[int, int]:
+    """Takes units of each kind in their order; returns the split of each."""
+    order = np.argsort(kinds, kind="stable")
+    starts = np.searchsorted(kinds[order], np.arange(kinds.max() + 1)).tolist()
+    chosen = {}
+    path = end.path
+    while path is not None:
+        kind, split, path = path
+        chosen[int(order[starts[kind]])] = split
+        starts[kind] += 1
+    return chosen
