@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from segmentor.errors import ContractError, LabelMapError
 from segmentor.label_map import LabelMap
+from segmentor.training_reference import TrainingReference
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "segmentor.contract"
@@ -54,13 +55,15 @@ class ModelContract:
     """Label map, input spec, output kind with its threshold, and provenance of a model.
 
     `threshold` is used by binary models alone: a pixel is foreground where probability > threshold.
-    `provenance` is flat JSON: digests, revisions, metrics.
+    `provenance` is flat JSON: digests, revisions, metrics. `training_reference` tells what the
+    training images were like, for whoever watches for drift.
     """
 
     label_map: LabelMap
     input: InputSpec
     threshold: float = 0.5
     provenance: dict[str, Any] = field(default_factory=dict)
+    training_reference: TrainingReference | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -92,7 +95,7 @@ class ModelContract:
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON value that `from_json` reads back."""
-        return {
+        value = {
             "schema_version": SCHEMA_VERSION,
             "label_map": self.label_map.to_json(),
             "input": {**asdict(self.input), "name": INPUT_NAME, "colour_order": "RGB"},
@@ -103,6 +106,9 @@ class ModelContract:
             },
             "provenance": self.provenance,
         }
+        if self.training_reference is not None:
+            value["training_reference"] = self.training_reference.to_json()
+        return value
 
     @classmethod
     def from_json(cls, value: Any, where: str = "contract") -> Self:
@@ -130,6 +136,7 @@ class ModelContract:
                 input=InputSpec(**spec),
                 threshold=float(value["output"]["threshold"]),
                 provenance=dict(value["provenance"]),
+                training_reference=_read_reference(value.get("training_reference")),
             )
             kind = value["output"]["kind"]
         except (KeyError, TypeError, ValueError, LabelMapError) as error:
@@ -150,3 +157,7 @@ class ModelContract:
         except ValueError as error:
             raise ContractError(where, f"a contract that is not JSON ({error})") from error
         return cls.from_json(value, where)
+
+
+def _read_reference(value: Any) -> TrainingReference | None:
+    return None if value is None else TrainingReference.from_json(value)

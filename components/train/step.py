@@ -15,6 +15,7 @@ from typing import Any
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.train.compose import compose_config, split_overrides
 from components.train.config import TrainConfig, to_train_config
+from components.train.image_statistics import training_reference
 from components.train.processes import first_decides, is_first, join_group, leave_group
 from components.train.resume import Found, find_state
 from components.train.running_state import STATE
@@ -154,7 +155,12 @@ def make_contract(
     if revision:
         provenance["git_revision"] = revision
     provenance = {k: v for k, v in provenance.items() if v == v}  # JSON has no NaN
-    contract = ModelContract(train_set.label_map, trained.input, provenance=provenance)
+    contract = ModelContract(
+        train_set.label_map,
+        trained.input,
+        provenance=provenance,
+        training_reference=training_reference(train_set),
+    )
     if not contract.is_binary:
         return contract
     forward = as_forward(Deployable(trained.network, contract))

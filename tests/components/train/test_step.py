@@ -30,6 +30,14 @@ def test_it_writes_a_checkpoint_that_the_next_steps_can_read(finished, road_data
     assert checkpoint.deployable()(pixels).shape == (1, 1, 64, 96)
 
 
+def test_the_contract_tells_what_the_training_images_were_like(finished, road_data):
+    reference = load_checkpoint(finished.checkpoint).contract.training_reference
+    train_set = Dataset(road_data / "train")
+    assert reference.images == len(train_set) == sum(reference.brightness)
+    shares = [sample.class_pixels[1] / sum(sample.class_pixels) for sample in train_set.samples]
+    assert reference.coverage["road"][2] == sum(0.2 < share <= 0.3 for share in shares) > 0
+
+
 def test_it_learns_the_road(finished):
     metrics = json.loads((finished.folder / "metrics.json").read_text())
     assert metrics["val_iou"] > 0.7
