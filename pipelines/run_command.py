@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.compilation import SEGMENTATION_YAML
+from pipelines.early_checks import check_step_options
 from pipelines.local_run import STORE, Runner, run_local
 from pipelines.parameters import checked_parameters, parse_assignments, pipeline_parameters
 from pipelines.run_summary import summary
@@ -59,33 +60,27 @@ def parameters_for(
 
     Raises:
         DataError: there is no such export.
-        ConfigError: an unknown parameter, a wrong value, or one given twice.
+        ConfigError: an unknown parameter, one given twice, or a value that a step would refuse.
     """
     if not is_object_uri(export) and not Path(export).expanduser().exists():
         raise DataError(export, "no such file or folder", "a CVAT export: a zip or a folder")
     parameters = parse_assignments(assignments)
     given = {"source": export}
     if overrides:
-        given |= _checked_overrides(overrides, pipeline)
+        given |= _override_parameters(overrides, pipeline)
     for name in given:
         if name in parameters:
             raise ConfigError(
                 f"parameter {name}", "given twice", "one value", f"leave out --param {name}"
             )
     parameters.update(given)
-    checked_parameters(pipeline, parameters)
+    check_step_options(checked_parameters(pipeline, parameters))
     return parameters
 
 
-def _checked_overrides(overrides: Sequence[str], pipeline: Path) -> dict[str, str]:
-    """Returns the parameter that holds the overrides; a misspelt one is said before a run."""
-    from components.train.compose import compose_config
-
+def _override_parameters(overrides: Sequence[str], pipeline: Path) -> dict[str, str]:
     if "override_sets" in pipeline_parameters(pipeline):
-        for text in overrides:
-            compose_config(shlex.split(text))
         return {"override_sets": json.dumps(list(overrides))}
-    compose_config(overrides)
     return {"train_overrides": shlex.join(overrides)}
 
 

@@ -90,7 +90,7 @@ def _job(
 
 def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]:
     if pattern:
-        return _by_pattern(pattern), f"by --group-pattern {pattern}"
+        return group_by_pattern(pattern), f"by --group-pattern {pattern}"
     if len(export.tasks) > 1:
         return lambda item: item.task, f"by the export's {len(export.tasks)} tasks"
     if len(export.subsets) > 1:
@@ -98,7 +98,12 @@ def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]
     return lambda item: item.name, "each image its own group"
 
 
-def _by_pattern(pattern: str) -> Callable[[Item], str]:
+def group_by_pattern(pattern: str) -> Callable[[Item], str]:
+    """Returns the function from an item to its group.
+
+    Raises:
+        ConfigError: the pattern is no regular expression.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:

@@ -33,6 +33,16 @@ class Publication:
     is_new: bool
 
 
+def require_version(version: str) -> None:
+    """Refuses a version that cannot be published under.
+
+    Raises:
+        ConfigError: it is not of the characters that Kubernetes takes.
+    """
+    if not _VERSION.fullmatch(version):
+        raise ConfigError("--version", f"'{version}'", "up to 63 letters, digits, '.', '_', '-'")
+
+
 def publish(
     store: ObjectStore,
     destination: str,
@@ -59,8 +69,7 @@ def publish(
         StoreError: the store is away, or refuses.
     """
     version = version or candidate.version
-    if not _VERSION.fullmatch(version):
-        raise ConfigError("--version", f"'{version}'", "up to 63 letters, digits, '.', '_', '-'")
+    require_version(version)
     folder = ObjectUri.parse(destination).child(name).child(version)
     # The slash matters: KServe's storage-initializer takes the URI as a plain prefix, and
     # 's3://models/road' would also fetch 's3://models/road-2/...' (kserve#3776).
