@@ -88,7 +88,7 @@ dataset_app.command(
     epilog=_examples("segmentor dataset info outputs/2026-01-31/09-30-00/artifacts/split/train")
 )(datasets.info)
 dataset_app.command(
-    epilog=_examples("segmentor dataset unpack .../artifacts/convert_labels/dataset folder")
+    epilog=_examples("segmentor dataset unpack .../convert_labels/dataset --output folder")
 )(datasets.unpack)
 dataset_app.command(
     epilog=_examples("segmentor dataset view outputs/2026-01-31/09-30-00 --output dataset.html")

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.contract import InputSpec, ModelContract
-from segmentor.dataset import Dataset, DatasetWriter
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.image_io import encode_png
 from segmentor.label_map import LabelMap
 

@@ -28,7 +28,8 @@ from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
 from components.convert_labels.source_listing import open_source
 from segmentor import __version__
-from segmentor.dataset import Dataset, DatasetWriter
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.errors import ConfigError, DataError
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.near_duplicates import near_duplicates_of

@@ -18,7 +18,8 @@ from components.split.split_report import SplitFacts, warnings_of, write_split_r
 from components.split.splitting import SPLITS, assign_units, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
-from segmentor.dataset import Dataset, DatasetWriter
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.errors import SplitError
 from segmentor.near_duplicates import near_duplicates_of
 from segmentor.progress import track

@@ -25,7 +25,7 @@ def info(dataset: Folder) -> None:
 @command
 def unpack(
     dataset: Folder,
-    output: Annotated[Path, typer.Argument(help="A new folder for images and masks.")],
+    output: Annotated[Path, typer.Option(help="A new folder for images and masks.")],
 ) -> None:
     """Write images and index masks as plain files."""
     from pipelines.dataset_files import unpack as write_files

@@ -62,7 +62,7 @@ def test_unpack_does_not_touch_a_folder_that_is_there(dataset: Dataset, tmp_path
 
 def test_the_command_says_how_many_samples_it_wrote(dataset: Dataset, tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        app, ["dataset", "unpack", str(dataset.folder), str(tmp_path / "files")]
+        app, ["dataset", "unpack", str(dataset.folder), "--output", str(tmp_path / "files")]
     )
 
     assert result.exit_code == 0

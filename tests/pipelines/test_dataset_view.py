@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import dataset_view
 from pipelines.dataset_view import write_view
-from segmentor.dataset import DatasetWriter
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.image_io import encode_png
 from segmentor.label_map import LabelMap
 

@@ -8,7 +8,8 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentor.dataset import Dataset, DatasetWriter, shard_key
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter, shard_key
 from segmentor.errors import ContractError, DataError, MaskError
 from segmentor.image_io import encode_jpeg, encode_png
 from segmentor.label_map import LabelMap
@@ -106,6 +107,14 @@ def test_mask_of_another_size_or_class_is_refused(tmp_path):
 def test_folder_without_a_data_set_says_what_to_do(tmp_path):
     with pytest.raises(ContractError, match=r"no manifest.json.*run convert_labels first"):
         Dataset(tmp_path)
+
+
+def test_an_export_and_nothing_are_no_data_sets_and_the_error_says_so(tmp_path):
+    (tmp_path / "export.zip").write_bytes(b"PK")
+    with pytest.raises(ContractError, match=r"export.zip: a file, .* run convert_labels first"):
+        Dataset(tmp_path / "export.zip")
+    with pytest.raises(ContractError, match=r"nothing: no such folder.* run convert_labels first"):
+        Dataset(tmp_path / "nothing")
 
 
 def test_other_schema_version_is_refused(tmp_path):

@@ -14,17 +14,16 @@ from tests.components.convert_labels.label_builders import (
     Task,
     camvid_export,
     coco_export,
-    convert,
     cvat_xml,
     datumaro_export,
     image_files,
     images_export,
     mask_export,
-    masks_of,
     painted,
     plain_task,
     write_files,
 )
+from tests.components.convert_labels.step_runs import convert, masks_of
 
 COMMA = {
     "road": 0x402020,

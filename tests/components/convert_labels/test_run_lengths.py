@@ -13,7 +13,11 @@ from components.convert_labels.formats.cvat_xml import parse_shape
 from components.convert_labels.painting import column_runs
 from components.convert_labels.run_lengths import runs_of_counts, unpack_counts
 from segmentor.errors import MaskError
-from tests.components.convert_labels.label_builders import Drawn, cvat_attributes, plain_runs
+from tests.components.convert_labels.label_builders import (
+    Drawn,
+    cvat_attributes,
+    plain_runs,
+)
 
 bits = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40))
 

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from components.split.__main__ import main
-from segmentor.dataset import Dataset, DatasetWriter, Sample
+from segmentor.dataset import Dataset, Sample
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.digests import digest_bytes
 from segmentor.image_io import decode_image, encode_png
 from segmentor.label_map import LabelMap

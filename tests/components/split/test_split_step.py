@@ -243,4 +243,4 @@ def test_a_folder_that_is_no_data_set_is_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_split(tmp_path / "nothing", tmp_path) == 3
-    assert "no manifest.json, expected a data set artifact" in capfd.readouterr().err
+    assert "no such folder, expected a data set artifact" in capfd.readouterr().err

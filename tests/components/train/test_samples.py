@@ -8,7 +8,8 @@ from builders import ROAD, draw_scene, scenes, write_dataset
 from components.train.augmentation import Augmentation
 from components.train.samples import EpochSampler, SampleCache, TorchSamples, read_pair
 from segmentor.contract import InputSpec, ModelContract
-from segmentor.dataset import Dataset, DatasetWriter
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter
 from segmentor.errors import ConfigError
 from segmentor.image_io import encode_jpeg
 from segmentor.inference import decode_for

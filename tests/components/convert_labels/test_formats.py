@@ -1,0 +1,133 @@
+"""What is particular to a format: video tracks, KITTI, index masks, labelmaps, CamVid lists."""
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.components.convert_labels.label_builders import (
+    camvid_export,
+    encoded,
+    image_files,
+    plain_task,
+    png,
+    write_files,
+    write_zip,
+)
+from tests.components.convert_labels.step_runs import convert, failure, masks_of
+
+
+def test_unlabelled_images_of_a_camvid_export_without_images_are_listed(tmp_path: Path) -> None:
+    task = plain_task()
+    full = camvid_export(task, tmp_path / "full.zip")
+    with zipfile.ZipFile(full) as archive:
+        names = [name for name in archive.namelist() if not name.startswith("default/")]
+        export = write_zip(tmp_path / "e.zip", {name: archive.read(name) for name in names})
+    pictures = write_zip(tmp_path / "pictures.zip", image_files(task, "pictures/"))
+    dataset = convert(export, tmp_path, "--images", str(pictures))
+    assert set(masks_of(dataset)) == {"a.b c", "deep/er/b", "none"}
+    assert convert(full, tmp_path / "full").digest == dataset.digest
+
+
+def test_video_tracks_become_frames_and_outside_ends_them(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    dataset = convert(shared_data / "cvat_format_assets_mit" / "for_video", tmp_path)
+    found = masks_of(dataset)
+    assert set(found) == {"frame_000010", "frame_000013", "frame_000016"}
+    assert dataset.label_map.names == ("background", "II", "klhg", "z U k")
+    ys, xs = np.nonzero(found["frame_000010"])
+    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (4, 4, 3, 9)
+    assert not found["frame_000013"].any()
+
+
+def test_kitti_colours_are_read_as_kitti_means_them(shared_data: Path, tmp_path: Path) -> None:
+    dataset = convert(shared_data / "kitti_road_3", tmp_path)
+    assert dataset.label_map.names == ("background", "lane")
+    for sample in dataset.samples:
+        name = sample.id.replace("um_", "um_lane_") + ".png"
+        path = shared_data / "kitti_road_3" / "training" / "gt_image_2" / name
+        bgr = cv2.imread(str(path))
+        expected = np.where(bgr[:, :, 0] == 255, 1, np.where(bgr[:, :, 2] == 255, 0, 255))
+        assert (dataset.mask(sample) == expected).all()
+
+
+def test_index_masks_of_the_folder_layout_keep_their_indices(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    camvid = shared_data / "camvid_mini"
+    names = [f"class {index}" for index in range(11)] + ["unlabelled"]
+    files: dict[str, bytes | str] = {"classes.txt": "\n".join(names)}
+    for part in ("train", "trainannot", "val", "valannot", "test", "testannot"):
+        for path in sorted((camvid / part).iterdir())[:3]:
+            files[f"{part}/{path.name}"] = path.read_bytes()
+    source = write_files(tmp_path / "camvid", files)
+    dataset = convert(source, tmp_path, "--classes", "ignore=unlabelled")
+    assert dataset.label_map.names == tuple(names[:11])
+    assert {sample.subset for sample in dataset.samples} == {"train", "val", "test"}
+    for sample in dataset.samples:
+        name = sample.id.partition("/")[2]
+        truth = cv2.imread(str(camvid / f"{sample.subset}annot" / f"{name}.png"), -1)
+        assert (dataset.mask(sample) == np.where(truth == 11, 255, truth)).all()
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_binary_masks_need_no_class_list(value: int, tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:9, 4:20] = value
+    files = {"train/a.jpg": encoded((20, 30), "a.jpg"), "trainannot/a.png": png(mask)}
+    files["val/b.png"] = encoded((20, 30), "b.png", 1)
+    files["valannot/b.png"] = png(np.repeat(mask[:, :, None], 3, axis=2))
+    source = write_files(tmp_path / "folder", files)
+    dataset = convert(source, tmp_path, "--classes", "road=foreground")
+    assert dataset.label_map.names == ("background", "road")
+    for found in masks_of(dataset).values():
+        assert (found == (mask > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 7), "class index 7 at (y=1, x=1), expected 0 and 1, or 0 and 255; give a classes.txt"),
+        ((1, 255), "both 1 and 255, expected 0 and 1, or 0 and 255"),
+    ],
+)
+def test_masks_that_are_not_binary_need_a_class_list(
+    values: tuple[int, int], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.full((20, 30), values[0], np.uint8)
+    mask[1, 1] = values[1]
+    files = {"train/a.jpg": encoded((20, 30), "a.jpg"), "trainannot/a.png": png(mask)}
+    assert message in failure(capfd, write_files(tmp_path / "folder", files), tmp_path)
+
+
+def test_odd_labelmaps_are_read_by_name_and_colour(tmp_path: Path) -> None:
+    # Upper case first, a ':' and a '#' in names, background neither first nor black.
+    lines = ["# label:color_rgb:parts:actions", "#1: lane:10,0,0::", "Background:20,0,0::"]
+    lines += ["a:b:30,0,0:x,y:z", "background:0,128,0::"]
+    colours = np.array([[(0, 128, 0), (10, 0, 0), (20, 0, 0), (30, 0, 0)]], np.uint8)
+    files = {
+        "labelmap.txt": "\r\n".join(lines),
+        "SegmentationClass/x.png": png(colours),
+        "JPEGImages/x.png": encoded((1, 4), "x.png"),
+    }
+    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert dataset.label_map.names == ("background", "#1: lane", "Background", "a:b")
+    assert masks_of(dataset)["x"].tolist() == [[0, 1, 2, 3]]
+    assert dataset.label_map.classes[0].colour == (0, 128, 0)
+
+
+def test_two_labels_of_one_colour_are_refused_unless_they_merge(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "labelmap.txt": "background:0,0,0::\nvan:1,1,1::\ncar:1,1,1::\n",
+        "SegmentationClass/x.png": png(np.ones((4, 4, 3), np.uint8)),
+        "JPEGImages/x.png": encoded((4, 4), "x.png"),
+    }
+    export = write_zip(tmp_path / "e.zip", files)
+    assert "'van' and 'car' have the same colour (1, 1, 1)" in failure(capfd, export, tmp_path)
+    dataset = convert(export, tmp_path, "--classes", "car=car+van")
+    assert masks_of(dataset)["x"].min() == 1
