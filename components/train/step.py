@@ -1,6 +1,7 @@
 """The work of the train step: inputs checked, the run found or begun, outputs written."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,10 @@ def train_and_write(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as scratch:
         places = Places(running, running / "logs", Path(scratch))
-        trained = train(config, train_set, val_set, places, fingerprint, state, found.after_save)
+        with _removed_if_nothing_was_reached(running):
+            trained = train(
+                config, train_set, val_set, places, fingerprint, state, found.after_save
+            )
     if not is_first():
         return {}
     contract = make_contract(composed, trained, train_set, val_set)
@@ -92,6 +97,17 @@ def train_and_write(
         "metrics": metrics,
         "training_report": warnings,
     }
+
+
+@contextlib.contextmanager
+def _removed_if_nothing_was_reached(running: Path) -> Iterator[None]:
+    """Leaves no running folder behind a refused configuration: there is nothing to go on from."""
+    try:
+        yield
+    except BaseException:
+        if is_first() and not (running / STATE).is_file():
+            shutil.rmtree(running, ignore_errors=True)
+        raise
 
 
 def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:

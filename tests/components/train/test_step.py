@@ -144,6 +144,8 @@ def test_a_class_that_train_lacks_is_refused(train, tmp_path, capsys):
     write_dataset(tmp_path / "val", scenes(3, ROAD, first_seed=50), ROAD)
     assert train(tmp_path, tmp_path / "out").code == 3
     assert "no pixel of road in 4 images" in capsys.readouterr().err
+    # Nothing was reached, so nothing is left to go on from.
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_data_sets_of_other_classes_are_refused(train, road_data, street_data, tmp_path, capsys):
