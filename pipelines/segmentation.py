@@ -91,11 +91,14 @@ def segmentation(
         source=source,
         classes=classes,
         train_overrides=train_overrides,
+        override_sets=[],
         model_name=model_name,
         destination=destination,
     )
     set_basics(ending, data_image, hours=1).set_caching_options(False)
-    with dsl.ExitHandler(ending, name="segmentation"):
+    # Unnamed, as every group is: some backends look a group up by its key, and a name hides that
+    # (kubeflow/pipelines#13239).
+    with dsl.ExitHandler(ending):
         divided = prepare(
             source=source,
             images=images,

@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.choose.component import choose
 from components.container_images import DATA, TRAINER
+from components.summarise.component import summarise
 from pipelines.cluster_settings import pipeline_settings, set_basics
 from pipelines.stages import prepare, train_once, verify_and_deploy
 
@@ -91,55 +92,69 @@ def sweep(
         train_node_selector: Labels of the nodes that training may run on.
         train_tolerations: Tolerations of training, as a pod specification lists them.
     """
-    divided = prepare(
+    ending = summarise(
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         source=source,
-        images=images,
         classes=classes,
-        label_map=label_map,
-        unlabelled=unlabelled,
-        empty_images=empty_images,
-        bad_samples=bad_samples,
-        group_pattern=group_pattern,
-        ratios=ratios,
-        seed=seed,
-        honour_subsets=honour_subsets,
-        near_duplicates=near_duplicates,
-        cache_salt=cache_salt,
-        image=data_image,
-        secret=object_store_secret,
-    )
-    with dsl.ParallelFor(override_sets, name="trainings") as overrides:
-        trained = train_once(
-            divided,
-            overrides=overrides,
-            cache_salt=cache_salt,
-            image=trainer_image,
-            secret=object_store_secret,
-            cpu=train_cpu,
-            memory=train_memory,
-            accelerator_type=train_accelerator_type,
-            accelerators=train_accelerators,
-            node_selector=train_node_selector,
-            tolerations=train_tolerations,
-        )
-    chosen = choose(checkpoints=dsl.Collected(trained.outputs["checkpoint"]), metric=metric)
-    set_basics(chosen, data_image, hours=6)
-    verify_and_deploy(
-        divided,
-        chosen.outputs["checkpoint"],
-        size_policy=size_policy,
+        train_overrides="",
+        override_sets=override_sets,
         model_name=model_name,
         destination=destination,
-        version=version,
-        namespace=namespace,
-        service_account=predictor_service_account,
-        min_iou=min_iou,
-        max_probability_difference=max_probability_difference,
-        max_flipped_fraction=max_flipped_fraction,
-        max_iou_drop=max_iou_drop,
-        predictor_image=predictor_image,
-        apply=apply,
-        data_image=data_image,
-        trainer_image=trainer_image,
-        secret=object_store_secret,
     )
+    set_basics(ending, data_image, hours=1).set_caching_options(False)
+    # Groups are unnamed: some backends look a group up by its key, and a name hides that
+    # (kubeflow/pipelines#13239).
+    with dsl.ExitHandler(ending):
+        divided = prepare(
+            source=source,
+            images=images,
+            classes=classes,
+            label_map=label_map,
+            unlabelled=unlabelled,
+            empty_images=empty_images,
+            bad_samples=bad_samples,
+            group_pattern=group_pattern,
+            ratios=ratios,
+            seed=seed,
+            honour_subsets=honour_subsets,
+            near_duplicates=near_duplicates,
+            cache_salt=cache_salt,
+            image=data_image,
+            secret=object_store_secret,
+        )
+        with dsl.ParallelFor(override_sets) as overrides:
+            trained = train_once(
+                divided,
+                overrides=overrides,
+                cache_salt=cache_salt,
+                image=trainer_image,
+                secret=object_store_secret,
+                cpu=train_cpu,
+                memory=train_memory,
+                accelerator_type=train_accelerator_type,
+                accelerators=train_accelerators,
+                node_selector=train_node_selector,
+                tolerations=train_tolerations,
+            )
+        chosen = choose(checkpoints=dsl.Collected(trained.outputs["checkpoint"]), metric=metric)
+        set_basics(chosen, data_image, hours=6)
+        verify_and_deploy(
+            divided,
+            chosen.outputs["checkpoint"],
+            size_policy=size_policy,
+            model_name=model_name,
+            destination=destination,
+            version=version,
+            namespace=namespace,
+            service_account=predictor_service_account,
+            min_iou=min_iou,
+            max_probability_difference=max_probability_difference,
+            max_flipped_fraction=max_flipped_fraction,
+            max_iou_drop=max_iou_drop,
+            predictor_image=predictor_image,
+            apply=apply,
+            data_image=data_image,
+            trainer_image=trainer_image,
+            secret=object_store_secret,
+        )

@@ -17,7 +17,8 @@ from segmentor.report import Report
 logger = logging.getLogger(__name__)
 
 CONTRACT = "contract.json"
-# Where the launcher puts an artifact. Source: kubeflow/pipelines, component.LocalPathForURI.
+# Where the launcher puts an artifact, unless it has a path of its own.
+# Source: kubeflow/pipelines, component.LocalPathForURI; kfp.dsl.Artifact.path.
 _FOLDERS = {"minio": "/minio", "s3": "/s3", "gs": "/gcs"}
 
 
@@ -39,7 +40,7 @@ def listed_checkpoints(executor_input: str) -> list[Path]:
     """
     try:
         listed = json.loads(executor_input)["inputs"]["artifacts"]["checkpoints"]["artifacts"]
-        return [_local_path(artifact["uri"]) for artifact in listed]
+        return [_local_path(artifact) for artifact in listed]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             "--executor-input", f"no list of checkpoints ({error!r})", "'{{$}}'", "or --checkpoints"
@@ -119,7 +120,10 @@ def _report(candidates: Sequence[Candidate], best: Candidate, metric: str) -> st
     return page.html()
 
 
-def _local_path(uri: str) -> Path:
+def _local_path(artifact: dict[str, str]) -> Path:
+    if path := artifact.get("customPath"):
+        return Path(path)
+    uri = artifact["uri"]
     scheme, separator, rest = uri.partition("://")
     # Without a scheme it is a path already: kfp.local's URIs are.
     return Path(_FOLDERS[scheme], rest) if separator else Path(uri)

@@ -14,6 +14,7 @@ def summarise(
     source: str,
     classes: str,
     train_overrides: str,
+    override_sets: list,
     model_name: str,
     destination: str,
 ):
@@ -26,7 +27,8 @@ def summarise(
         run_id: Identifier of the run.
         source: Parameter of the run.
         classes: Parameter of the run.
-        train_overrides: Parameter of the run.
+        train_overrides: Parameter of the run; empty in a sweep.
+        override_sets: Parameter of a sweep; else empty.
         model_name: Parameter of the run.
         destination: Parameter of the run.
     """
@@ -48,6 +50,8 @@ def summarise(
             classes,
             "--train-overrides",
             train_overrides,
+            "--override-sets",
+            override_sets,
             "--model-name",
             model_name,
             "--destination",

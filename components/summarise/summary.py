@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 # KFP's own word, and the word of its older backends (ML Metadata).
 SUCCEEDED = ("SUCCEEDED", "COMPLETE")
+FAILED = ("FAILED", "CANCELED", "CANCELLED", "ERROR", "SYSTEM_ERROR")
+# How KFP passes what was not given.
+NOTHING = ("", "[]")
 
 
 def summarise(
@@ -34,16 +37,18 @@ def summarise(
     final = _read_status(status)
     state = str(final.get("state", "unknown"))
     message = str((final.get("error") or {}).get("message") or "")
-    has_succeeded = state in SUCCEEDED
     page = Report(run_name or "Run", run_id)
-    page.notice(
-        "Every step is done." if has_succeeded else f"The run ended as {state}. {message}".strip(),
-        "good" if has_succeeded else "bad",
-    )
-    if not has_succeeded:
+    if state in SUCCEEDED:
+        page.notice("Every step is done.", "good")
+    elif state in FAILED:
+        page.notice(f"The run ended as {state}. {message}".strip(), "bad")
         page.paragraph("The failed step and its log are marked in the graph of the run.")
+    else:
+        # The backend asks its record of the group, which may lag behind the group's last step.
+        page.notice(f"Kubeflow had not recorded yet how the run ended (state {state}).")
+        page.paragraph("The graph of the run shows it.")
     page.section("What it was asked for")
-    page.key_values(item for item in parameters.items() if item[1])
+    page.key_values(item for item in parameters.items() if item[1] not in NOTHING)
     with output_file(target) as partial:
         partial.write_text(page.html(), encoding="utf-8")
     logger.info("run_ended state=%s run=%s", state, run_name)

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from compiler_rules import compiler_problems
+from driver_rules import INPUT_PARAMETER, driver_problems, retry_problems
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 PLACEHOLDER = re.compile(r"\{\{\$.*?\}\}")
-INPUT_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 ALLOWED = (
     (re.compile(r"\{\{\$\}\}"), None, None),
     (INPUT_PARAMETER, "inputDefinitions", "parameters"),
@@ -39,6 +40,9 @@ def problems(specification: dict, platform: dict) -> list[str]:
         message = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
         json_format.ParseDict(configuration, message)
     return [
+        *compiler_problems(specification),
+        *driver_problems(specification, platform),
+        *retry_problems(specification),
         *_graph_problems(specification, settings),
         *(
             f"{name}: {problem}"
@@ -129,6 +133,8 @@ def _placeholder_problems(component: dict, placeholder: str) -> Iterator[str]:
                 declared = component.get(definitions, {}).get(kind, {})
                 if match[1] not in declared:
                     yield f"{placeholder} names no declared {kind[:-1]}"
+                elif declared[match[1]].get("isArtifactList"):
+                    yield f"{placeholder} names a list, which the launcher does not replace"
                 elif declared[match[1]].get("isOptional") and kind == "artifacts":
                     yield f"{placeholder} stays literal when the artifact is not given"
             return

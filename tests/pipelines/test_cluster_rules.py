@@ -1,19 +1,14 @@
-"""The compiled pipelines by the cluster's rules, and then run by them."""
+"""The compiled pipelines by the cluster's rules."""
 
 import copy
-import json
-import shutil
 
 import pytest
 import yaml
-from builders import scenes
 from cluster_rules import problems
 from google.protobuf import json_format
-from launcher_emulator import Cluster, read_executor_output, rendered
+from pod_emulator import read_executor_output, rendered
 
 from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
-from segmentor.image_io import encode_png
-from segmentor.object_store import ObjectUri
 
 FILES = [SEGMENTATION_YAML, SWEEP_YAML]
 
@@ -26,6 +21,14 @@ def documents(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_cluster_takes_the_compiled_pipeline(path):
     assert problems(*documents(path)) == []
+
+
+def test_the_rules_find_the_path_of_a_list():
+    """The launcher replaces no placeholder by several paths."""
+    specification, platform = copy.deepcopy(documents(SWEEP_YAML))
+    container = specification["deploymentSpec"]["executors"]["exec-choose"]["container"]
+    container["args"].append("{{$.inputs.artifacts['checkpoints'].path}}")
+    assert any("names a list" in problem for problem in problems(specification, platform))
 
 
 @pytest.mark.parametrize(
@@ -90,41 +93,3 @@ def test_an_output_or_field_that_nobody_declared_is_refused():
         read_executor_output('{"artifacts": {"metrics": {"artifacts": [{}]}}}', {})
     with pytest.raises(json_format.ParseError, match="no field named"):
         read_executor_output('{"artefacts": {}}', {})
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_steps_run_by_the_cluster_s_rules_to_a_published_model(
-    tmp_path, repository, store, store_environment
-):
-    export = tmp_path / "export"
-    for index, (name, image, mask, group) in enumerate(scenes(15)):
-        part = ("train", "train", "train", "val", "test")[index % 5]
-        for folder, pixels in ((part, image), (f"{part}annot", mask)):
-            (export / folder).mkdir(parents=True, exist_ok=True)
-            (export / folder / f"{group}_{name}.png").write_bytes(encode_png(pixels))
-    archive = shutil.make_archive(str(tmp_path / "task"), "zip", export)
-    store.ensure_bucket("datasets")
-    store.upload_file(tmp_path / "task.zip", ObjectUri.parse("s3://datasets/emulated/task.zip"))
-    specification, platform = documents(SEGMENTATION_YAML)
-    secret = {"segmentor-object-store": store_environment}
-    cluster = Cluster(tmp_path / "cluster", specification, platform, secret, repository)
-    cluster.run(
-        {
-            "source": f"s3://datasets/emulated/{archive.rsplit('/', 1)[1]}",
-            "group_pattern": r"^drive_\d+",
-            "train_overrides": "training.epochs=1 processing.size=[64,96]",
-            "min_iou": 0.0,
-            "model_name": "emulated",
-        }
-    )
-    deployment = json.loads(
-        (cluster.artifact("deploy", "deployment") / "deployment.json").read_text()
-    )
-    model = cluster.artifact("export", "model") / "model.onnx"
-    version = deployment["version"]
-    published = ObjectUri.parse(f"s3://models/emulated/{version}/model.onnx")
-    assert store.read(published) == model.read_bytes()
-    assert "Every step is done." in cluster.artifact("summarise", "summary").read_text()
-    for log in cluster.logs.values():
-        assert store_environment["AWS_SECRET_ACCESS_KEY"] not in log

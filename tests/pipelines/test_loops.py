@@ -47,7 +47,7 @@ def train(checkpoint: dsl.Output[dsl.Model], value: str):
 @dsl.pipeline(name="tiny-sweep")
 def tiny_sweep(values: list[str]):
     """Trains in a loop and chooses."""
-    with dsl.ParallelFor(values, name="trainings") as value:
+    with dsl.ParallelFor(values) as value:
         trained = train(value=value)
     choose(checkpoints=dsl.Collected(trained.outputs["checkpoint"]), metric="val_iou")
 
@@ -102,12 +102,13 @@ def test_the_sweep_carries_the_better_training_on_to_a_published_model(tmp_path,
         stream=io.StringIO(),
     )
     measured = [
-        record.artifact_record(f"for-loop-1-iteration-{index}/train", "checkpoint").metadata
+        record.artifact_record(f"for-loop-2-iteration-{index}/train", "checkpoint").metadata
         for index in range(2)
     ]
     chosen = record.artifact_record("choose", "checkpoint").metadata
     assert chosen["chosen_index"] == 1
     assert chosen["val_iou"] == measured[1]["val_iou"] > measured[0]["val_iou"]
     page = (record.folder / "index.html").read_text()
-    assert "reports/for-loop-1-iteration-0-training_report.html" in page
+    assert "reports/for-loop-2-iteration-0-training_report.html" in page
     assert record.artifact_record("deploy", "deployment").metadata["name"] == "swept"
+    assert "Every step is done." in record.artifact("summarise", "summary").read_text()

@@ -48,13 +48,16 @@ def test_of_equal_checkpoints_the_first_is_taken(tmp_path):
 
 def test_the_list_is_taken_from_the_executor_input_where_the_launcher_puts_it(tmp_path):
     uris = ["minio://mlpipeline/v2/a", "s3://bucket/b", "gs://bucket/c", "/local/d"]
-    listed = {"checkpoints": {"artifacts": [{"uri": uri} for uri in uris]}}
+    artifacts = [{"uri": uri} for uri in uris]
+    artifacts.append({"uri": "minio://mlpipeline/v2/e", "customPath": "/kfp-workspace/e"})
+    listed = {"checkpoints": {"artifacts": artifacts}}
     paths = listed_checkpoints(json.dumps({"inputs": {"artifacts": listed}}))
     assert [str(path) for path in paths] == [
         "/minio/mlpipeline/v2/a",
         "/s3/bucket/b",
         "/gcs/bucket/c",
         "/local/d",
+        "/kfp-workspace/e",
     ]
     with pytest.raises(ConfigError, match="no list of checkpoints"):
         listed_checkpoints("{}")

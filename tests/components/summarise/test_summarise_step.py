@@ -17,6 +17,21 @@ def test_a_run_that_succeeded_is_said_so_in_the_words_of_either_backend(tmp_path
     assert "Every step is done." in page.read_text()
 
 
+def test_a_state_that_lags_behind_is_neither_success_nor_failure(tmp_path):
+    code, page = summarise(tmp_path, json.dumps({"state": "RUNNING"}), "--override-sets", "[]")
+    assert code == 0
+    text = page.read_text()
+    assert "Kubeflow had not recorded yet how the run ended (state RUNNING)." in text
+    assert "Every step is done." not in text
+    assert "override_sets" not in text
+
+
+def test_a_sweep_shows_its_override_sets(tmp_path):
+    sets = '["model=tiny", "model=fpn"]'
+    _code, page = summarise(tmp_path, json.dumps({"state": "FAILED"}), "--override-sets", sets)
+    assert "model=fpn" in page.read_text()
+
+
 def test_a_failed_run_shows_its_message_and_what_was_asked_for_escaped(tmp_path):
     status = json.dumps({"state": "FAILED", "error": {"message": "no <GPU>"}})
     code, page = summarise(tmp_path, status, "--source", "s3://b/<x>.zip", "--run-name", "run 7")
