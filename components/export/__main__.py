@@ -17,7 +17,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--val", type=Path, required=True, help="validation set (folder)")
     parser.add_argument("--test", type=Path, required=True, help="test set (folder)")
     parser.add_argument(
-        "--model", type=Path, required=True, help="output folder: model.onnx, model_card.md"
+        "--model",
+        type=Path,
+        required=True,
+        help="output folder: model.onnx, model_card.md, and model.int8.onnx where asked for",
     )
     parser.add_argument(
         "--parity", type=Path, required=True, help="output file: how equal the two are, JSON"
@@ -45,9 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "int8"),
+        choices=("float32", "int8", "both"),
         default="float32",
-        help="int8: smaller and faster, calibrated on val, refused if it loses too much IoU",
+        help="int8: smaller and faster, calibrated on val, refused if it loses too much IoU; "
+        "both: model.int8.onnx beside model.onnx",
     )
     parser.add_argument(
         "--max-iou-loss",
@@ -81,18 +85,20 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
         model = OnnxModel(folder)
         parity = measure_parity(checkpoint, model, arguments.val, arguments.test)
         check_parity(parity, arguments.max_difference, arguments.max_flipped)
-        figures, quantized = parity_figures(parity), None
-        if arguments.precision == "int8":
-            from components.export.quantization import replace_by_int8
+        figures, quantized, measured = parity_figures(parity), None, parity
+        if arguments.precision != "float32":
+            from components.export.quantization import put_in_place, write_int8
 
-            quantized = replace_by_int8(
+            quantized = write_int8(
                 checkpoint, model, parity, arguments.val, arguments.test, arguments.max_iou_loss
             )
-            model = quantized.model
             figures |= quantized.figures()
+            if arguments.precision == "int8":
+                quantized = put_in_place(quantized, model)
+                model, measured = quantized.model, quantized.measured
+                figures |= quantized.figures_in_place()
         write_figures(parity_file, figures)
-        measured = quantized.measured if quantized else parity
-        write_card(folder, checkpoint, model, measured, arguments.val, arguments.test)
+        write_card(folder, checkpoint, model, measured, arguments.val, arguments.test, quantized)
         limits = (arguments.max_difference, arguments.max_flipped)
         page = build_report(parity, model, limits, quantized)
         report_file.write_text(page, encoding="utf-8")

@@ -23,11 +23,12 @@ def build_report(
 
     Args:
         parity: Of the float32 model.
-        model: What was written.
+        model: What was written as model.onnx.
         limits: Largest difference, and share of flipped pixels, that were allowed.
-        quantized: What INT8 costs and gains, when the model is INT8.
+        quantized: The INT8 model, when there is one: model.onnx itself, or beside it.
     """
-    measured = quantized.measured if quantized else parity
+    is_int8 = quantized is not None and quantized.model.path == model.path
+    measured = quantized.measured if quantized is not None and is_int8 else parity
     megabytes = model.path.stat().st_size / 1e6
     report = Report("Export", f"model.onnx, {megabytes:.1f} MB, {model.digest}")
     report.tiles(
@@ -47,8 +48,9 @@ def build_report(
         "good",
     )
     if quantized is not None:
+        where = "Written as INT8" if is_int8 else f"{quantized.model.path.name}, INT8, beside it,"
         report.notice(
-            f"Written as INT8 after that check: IoU on the test set {measured.model_iou:.4f}, a "
+            f"{where} after that check: IoU on the test set {quantized.measured.model_iou:.4f}, a "
             f"loss of {quantized.iou_loss:.4f}; {quantized.speed_up:.2f} times as fast here. The "
             "tables below are the float32 model's."
         )

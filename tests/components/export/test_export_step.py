@@ -12,7 +12,7 @@ from components.export.__main__ import main
 from components.export.export_report import build_report
 from components.export.onnx_file import load_for_export, write_model
 from components.export.parity import Comparison, Parity, check_parity, measure_parity
-from components.export.quantization import replace_by_int8
+from components.export.quantization import Quantized, put_in_place, write_int8
 from segmentor.contract import METADATA_KEY, ModelContract
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
@@ -145,17 +145,29 @@ def test_a_model_whose_weights_were_changed_is_caught(
         check_parity(parity, 1e-4, 1e-5)
 
 
-def test_int8_is_smaller_and_nearly_as_good(folder: Path, outputs: Path, tmp_path: Path) -> None:
-    shutil.copytree(outputs / "model", tmp_path / "model")
-    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(tmp_path / "model")
-    sets = folder / "val", folder / "test"
-    parity = measure_parity(checkpoint, model, *sets)
-    before = model.path.stat().st_size
-    quantized = replace_by_int8(checkpoint, model, parity, *sets, max_iou_loss=0.05)
-    assert model.path.stat().st_size < before / 2
-    assert quantized.model.contract.provenance["model_precision"] == "int8"
-    assert quantized.figures()["iou"] == pytest.approx(parity.model_iou, abs=0.05)
-    assert quantized.figures()["model_digest"] == digest_file(tmp_path / "model" / "model.onnx")
+def test_int8_beside_the_model_is_smaller_and_nearly_as_good(
+    folder: Path, outputs: Path, tmp_path: Path
+) -> None:
+    model, parity, quantized = quantize_copy(folder, outputs, tmp_path, max_iou_loss=0.05)
+    assert quantized.model.path == tmp_path / "model" / "model.int8.onnx"
+    assert quantized.model.path.stat().st_size < model.path.stat().st_size / 2
+    contract = quantized.model.contract
+    assert contract.provenance["model_precision"] == "int8"
+    assert contract.provenance["float32_digest"] == model.digest
+    assert replace(contract, provenance={}) == replace(model.contract, provenance={})
+    assert quantized.figures()["int8_iou"] == pytest.approx(parity.model_iou, abs=0.05)
+    assert OnnxModel(tmp_path / "model").digest == model.digest
+    assert "model.int8.onnx, INT8, beside it" in build_report(
+        parity, model, (1e-4, 1e-5), quantized
+    )
+
+
+def test_int8_in_place_of_the_model(folder: Path, outputs: Path, tmp_path: Path) -> None:
+    model, parity, quantized = quantize_copy(folder, outputs, tmp_path, max_iou_loss=0.05)
+    quantized = put_in_place(quantized, model)
+    assert quantized.figures_in_place()["model_digest"] == digest_file(
+        tmp_path / "model" / "model.onnx"
+    )
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "model.onnx",
         "model_card.md",
@@ -165,13 +177,36 @@ def test_int8_is_smaller_and_nearly_as_good(folder: Path, outputs: Path, tmp_pat
 
 
 def test_int8_that_loses_too_much_is_refused(folder: Path, outputs: Path, tmp_path: Path) -> None:
-    shutil.copytree(outputs / "model", tmp_path / "model")
-    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(tmp_path / "model")
+    with pytest.raises(ContractError, match="INT8: a loss of IoU of"):
+        quantize_copy(folder, outputs, tmp_path, max_iou_loss=-1)
+    assert not (tmp_path / "model" / "model.int8.onnx").exists()
+
+
+def quantize_copy(
+    folder: Path, outputs: Path, target: Path, max_iou_loss: float
+) -> tuple[OnnxModel, Parity, Quantized]:
+    shutil.copytree(outputs / "model", target / "model")
+    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(target / "model")
     sets = folder / "val", folder / "test"
     parity = measure_parity(checkpoint, model, *sets)
-    with pytest.raises(ContractError, match="INT8: a loss of IoU of"):
-        replace_by_int8(checkpoint, model, parity, *sets, max_iou_loss=-1)
-    assert OnnxModel(tmp_path / "model").digest == model.digest
+    return model, parity, write_int8(checkpoint, model, parity, *sets, max_iou_loss)
+
+
+@pytest.mark.slow
+def test_both_precisions_of_a_native_model(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "checkpoint", steps=15)
+    write_dataset(tmp_path / "val", scenes(3, ROAD, SIZE, 20))
+    write_dataset(tmp_path / "test", scenes(2, ROAD, SIZE))
+    flags = ("--size-policy=native", "--precision=both", "--max-iou-loss=0.1")
+    assert run(tmp_path, tmp_path, *flags) == 0
+    int8 = OnnxModel(tmp_path / "model" / "model.int8.onnx")
+    assert int8.contract.input.size_policy == "native"
+    assert int8.forward(np.zeros((2, 33, 71, 3), np.uint8)).shape == (2, 1, 33, 71)
+    assert {"int8_iou", "int8_iou_loss", "int8_speed_up"} <= set(
+        json.loads((tmp_path / "parity").read_text())
+    )
+    card = (tmp_path / "model" / "model_card.md").read_text()
+    assert f"`model.int8.onnx` (`{int8.digest}`) is INT8" in card
 
 
 def test_a_model_card_lies_beside_the_model(outputs: Path) -> None:
