@@ -12,6 +12,7 @@ from segmentor.errors import ConfigError
 API_VERSION = "serving.kserve.io/v1beta1"
 MODEL_FORMAT = "onnx-segmentation"
 PREFIX = "segmentor.io"
+STOP = "serving.kserve.io/stop"
 # Facts of the contract's provenance that an operator looks for on the cluster.
 _PROVENANCE = ("git_revision", "config_digest", "checkpoint_digest", "train_dataset_digest")
 
@@ -43,6 +44,15 @@ class Target:
                 "at most 63",
                 "choose a shorter name",
             )
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The InferenceService's kind, name and namespace, as a manifest has them."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "InferenceService",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+        }
 
 
 def digest_argument(model_digest: str) -> str:
@@ -102,16 +112,20 @@ def render_inference_service(
     if target.service_account:
         predictor["serviceAccountName"] = target.service_account
     return {
-        "apiVersion": API_VERSION,
-        "kind": "InferenceService",
+        **target.reference,
         "metadata": {
-            "name": target.name,
-            "namespace": target.namespace,
+            **target.reference["metadata"],
             "labels": {"app.kubernetes.io/part-of": "segmentor"},
             "annotations": annotations,
         },
         "spec": {"predictor": predictor},
     }
+
+
+def stopped(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Returns the manifest with the mark at which KServe ends an InferenceService's pods."""
+    annotations = {**manifest["metadata"]["annotations"], STOP: "true"}
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 
 class _Dumper(yaml.SafeDumper):

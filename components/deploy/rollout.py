@@ -1,21 +1,17 @@
-"""Waits until a given version is served, and says why when it is not."""
+"""Waits until a given version is served everywhere."""
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.deploy.cluster import Cluster
-from components.deploy.inference_service import API_VERSION, Target, digest_argument
+from components.deploy.cluster import ApiAwayError, Cluster, object_path
+from components.deploy.diagnosis import containers_of, diagnose
+from components.deploy.inference_service import STOP, Target, digest_argument
 from segmentor.errors import DeployError
 
 logger = logging.getLogger(__name__)
 
-CONTAINER = "kserve-container"
-INITIALIZER = "storage-initializer"
-LOG_LINES = 20
-EVENTS = 5
 CAUSE_LENGTH = 400
 # Reasons for which a container waits, and will go on waiting.
 _HOPELESS = (
@@ -29,10 +25,13 @@ _HOPELESS = (
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds; a failure counts when it has lasted for `failure`."""
+    """How long to wait, in seconds; a failure counts when it has lasted for `failure`.
+
+    `poll`: the longest time between two looks; a change of the InferenceService is seen at once.
+    """
 
     deadline: float = 600.0
-    poll: float = 2.0
+    poll: float = 5.0
     failure: float = 20.0
 
 
@@ -51,29 +50,58 @@ def wait_until_served(
     failing_since: float | None = None
     reported = ""
     while True:
-        service = cluster.get(_service_path(target)) or {}
-        status = service.get("status", {})
-        waiting_for = _waiting_for(cluster, target, model_digest, status)
-        if not waiting_for:
-            return _url(status)
-        if waiting_for != reported:
-            logger.info("waiting name=%s for=%r", target.name, waiting_for)
-            reported = waiting_for
         now = time.monotonic()
-        pods = _pods(cluster, target, model_digest)
-        failing_since = (failing_since or now) if _is_hopeless(pods, status) else None
-        if failing_since is not None and now - failing_since >= patience.failure:
-            raise _failure(cluster, target, pods, status, "it failed")
-        if now >= deadline:
-            reason = f"not ready after {patience.deadline:g} s, waiting for {waiting_for}"
-            raise _failure(cluster, target, pods, status, reason)
-        time.sleep(patience.poll)
+        pause = min(patience.poll, max(0.0, deadline - now))
+        try:
+            view = _look(cluster, target, model_digest)
+            if not view.waiting_for:
+                return _url(view.status)
+            if view.waiting_for != reported:
+                logger.info("waiting name=%s for=%r", target.name, view.waiting_for)
+                reported = view.waiting_for
+            failing_since = (failing_since or now) if _is_hopeless(view) else None
+            if failing_since is not None and now - failing_since >= patience.failure:
+                raise _failure(cluster, target, view, "it failed")
+            if now >= deadline:
+                reason = f"not ready after {patience.deadline:g} s, waiting for {view.waiting_for}"
+                raise _failure(cluster, target, view, reason)
+        except ApiAwayError as error:
+            # Control planes are upgraded while models are deployed.
+            logger.warning("api server away name=%s found=%r", target.name, error.found)
+            if now >= deadline:
+                raise
+            time.sleep(pause)
+        else:
+            cluster.wait_for_change(target.reference, view.version, pause)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one look found; `waiting_for` is '' when the model is served."""
+
+    version: str
+    status: dict[str, Any]
+    waiting_for: str
+    pods: list[dict[str, Any]]
+
+
+def _look(cluster: Cluster, target: Target, model_digest: str) -> _View:
+    service = cluster.get(object_path(target.reference)) or {}
+    return _View(
+        service.get("metadata", {}).get("resourceVersion", ""),
+        service.get("status", {}),
+        _waiting_for(cluster, target, model_digest, service),
+        _pods(cluster, target, model_digest),
+    )
 
 
 def _waiting_for(
-    cluster: Cluster, target: Target, model_digest: str, status: dict[str, Any]
+    cluster: Cluster, target: Target, model_digest: str, service: dict[str, Any]
 ) -> str:
     """Names what is still missing; '' when the model is served."""
+    if service.get("metadata", {}).get("annotations", {}).get(STOP) == "true":
+        return f"somebody to remove its annotation {STOP}"
+    status = service.get("status", {})
     deployment = cluster.get(
         f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}-predictor"
     )
@@ -112,13 +140,13 @@ def _pods(cluster: Cluster, target: Target, model_digest: str) -> list[dict[str,
     return [pod for pod in pods if digest_argument(model_digest) in _arguments(pod)]
 
 
-def _is_hopeless(pods: list[dict[str, Any]], status: dict[str, Any]) -> bool:
+def _is_hopeless(view: _View) -> bool:
     reasons = {
         container.get("state", {}).get("waiting", {}).get("reason")
-        for pod in pods
-        for container in _containers(pod)
+        for pod in view.pods
+        for container in containers_of(pod)
     }
-    invalid = status.get("modelStatus", {}).get("transitionStatus") == "InvalidSpec"
+    invalid = view.status.get("modelStatus", {}).get("transitionStatus") == "InvalidSpec"
     return invalid or bool(reasons & set(_HOPELESS))
 
 
@@ -134,75 +162,9 @@ def _url(status: dict[str, Any]) -> str:
     return str(status.get("address", {}).get("url") or status.get("url") or "")
 
 
-def _failure(
-    cluster: Cluster,
-    target: Target,
-    pods: list[dict[str, Any]],
-    status: dict[str, Any],
-    reason: str,
-) -> DeployError:
-    findings = list(diagnose(cluster, target, pods, status))
+def _failure(cluster: Cluster, target: Target, view: _View, reason: str) -> DeployError:
+    findings = list(diagnose(cluster, target, view.pods, view.status))
     for finding in findings:
         logger.error("diagnosis name=%s %s", target.name, finding)
     cause = findings[0][:CAUSE_LENGTH] if findings else "nothing was reported"
     return DeployError(f"InferenceService {target.namespace}/{target.name}", f"{reason}: {cause}")
-
-
-def diagnose(
-    cluster: Cluster, target: Target, pods: list[dict[str, Any]], status: dict[str, Any]
-) -> Iterator[str]:
-    """Yields what is known of a failure, the likeliest cause first."""
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        for container, reason in _troubles(pod):
-            lines = cluster.log(target.namespace, name, container, LOG_LINES).strip().splitlines()
-            last = f"; its log ends: {lines[-1]}" if lines else ""
-            yield f"pod {name}, container {container}: {reason}{last}"
-            yield from (f"log {name}/{container}: {line}" for line in lines)
-    failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
-    if failure:
-        yield f"{failure.get('reason', 'failure')}: {failure.get('message', '')}"
-    for condition in status.get("conditions", []):
-        if condition.get("status") != "True":
-            said = condition.get("message") or condition.get("reason") or "no reason given"
-            yield f"condition {condition['type']}={condition['status']}: {said}"
-    for event in _warnings(cluster, target):
-        yield f"event {event.get('reason', '')}: {event.get('message', '')}"
-
-
-def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    status = pod.get("status", {})
-    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-
-
-def _troubles(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for container in _containers(pod):
-        if container.get("ready"):
-            continue
-        waiting = container.get("state", {}).get("waiting", {})
-        ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get(
-            "terminated"
-        )
-        if ended and ended.get("exitCode"):
-            yield container["name"], f"exit code {ended['exitCode']} ({ended.get('reason', '')})"
-        elif waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
-            yield container["name"], f"{waiting['reason']} ({waiting.get('message', '')})"
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] != "True":
-            yield CONTAINER, f"not scheduled ({condition.get('message', '')})"
-
-
-def _warnings(cluster: Cluster, target: Target) -> list[dict[str, Any]]:
-    events = cluster.items(
-        f"/api/v1/namespaces/{target.namespace}/events", fieldSelector="type=Warning"
-    )
-    ours = [
-        event
-        for event in events
-        if event.get("involvedObject", {}).get("name", "").startswith(target.name)
-    ]
-    return sorted(ours, key=lambda event: event.get("lastTimestamp") or "")[-EVENTS:]
-
-
-def _service_path(target: Target) -> str:
-    return f"/apis/{API_VERSION}/namespaces/{target.namespace}/inferenceservices/{target.name}"

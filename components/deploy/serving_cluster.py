@@ -10,9 +10,10 @@ from components.deploy.cluster import Cluster, object_path
 from components.deploy.golden import check_served
 from components.deploy.inference_service import (
     PREFIX,
+    STOP,
     Target,
-    render_inference_service,
     render_serving_runtime,
+    stopped,
 )
 from components.deploy.rollout import Patience, wait_until_served
 from segmentor.errors import DeployError
@@ -38,8 +39,7 @@ class Rollout:
 
 def served_now(cluster: Cluster, target: Target) -> dict[str, Any] | None:
     """Returns the live InferenceService, or None when there is none yet."""
-    manifest = render_inference_service(target, "", "", "", {}, "")
-    return cluster.get(object_path(manifest))
+    return cluster.get(object_path(target.reference))
 
 
 def storage_uri_of(service: dict[str, Any] | None) -> str:
@@ -82,11 +82,16 @@ def roll_back(
     previous: dict[str, Any] | None,
     patience: Patience,
 ) -> str:
-    """Applies what was live before; returns one clause on how that went."""
+    """Applies what was live before; returns one clause on how that went.
+
+    Where nothing was served before, nothing is served afterwards: the InferenceService stays, to be
+    looked at, and is stopped. The next deployment starts it.
+    """
     uri = storage_uri_of(previous)
-    if previous is None or not uri:
-        return f"nothing was served before; `kubectl describe inferenceservice {target.name}`"
     try:
+        if previous is None or not uri:
+            cluster.apply(stopped(manifest))
+            return f"nothing was served before, so it is stopped (annotation {STOP})"
         cluster.apply(live_values(manifest, previous))
         digest = previous["metadata"].get("annotations", {}).get(f"{PREFIX}/model-digest")
         if digest is None:  # not one of this step's: nothing to recognise its pods by
@@ -94,7 +99,7 @@ def roll_back(
         wait_until_served(cluster, target, digest, patience)
     except DeployError as error:
         logger.error("rollback failed name=%s error=%s", target.name, error)
-        return f"the rollback to {uri} failed too ({error.found})"
+        return f"the rollback to {uri or 'nothing'} failed too ({error.found})"
     return f"rolled back to {uri}, which is ready"
 
 

@@ -105,3 +105,26 @@ def write_inputs(folder: Path, **changes) -> list[str]:
         *("--parity", str(folder / "parity.json")),
         *("--deployment", str(folder / "deployment")),
     ]
+
+
+def write_artifacts(folder: Path, scores=None, **model) -> tuple[Path, Path, Path, Path]:
+    """Writes all three inputs; returns their paths, and one for the output."""
+    digest = write_model(folder / "model", **model)
+    write_evaluation(folder / "evaluation", scores)
+    write_parity(folder / "parity.json", digest)
+    return folder / "model", folder / "evaluation", folder / "parity.json", folder / "deployment"
+
+
+def scaled(namespace: str, count: int) -> dict:
+    """Returns what an operator applies who scales the InferenceService `road`."""
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "road", "namespace": namespace},
+        "spec": {
+            "predictor": {
+                "minReplicas": count,
+                "model": {"modelFormat": {"name": "onnx-segmentation"}},
+            }
+        },
+    }

@@ -3,15 +3,21 @@
     python -m tests.components.deploy.fake_api_server PORT_FILE ROLE_FILE TOKEN
 
 It asks for the token (401), allows what the Role allows and nothing else (403), validates against
-KServe's CRDs and admission rules (422, 400), applies server-side with field managers (409), and
-runs FakeKServe behind it all.
+KServe's CRDs and admission rules (422, 400), applies server-side with field managers (409), sends
+the events of a watch, and runs FakeKServe behind it all.
+
+Trouble is made by words in PORT_FILE's twin `.faults`, one a watch: `gone` (its version has
+expired), `garbled` (ends in the middle of a line), `closed` (ends at once), `mute` (no word).
 """
 
+import contextlib
 import json
 import re
 import signal
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -42,6 +48,15 @@ class RefusedError(Exception):
         self.code, self.reason = code, reason
 
 
+@dataclass(frozen=True)
+class Watch:
+    """One object, from a version on, for some seconds."""
+
+    key: tuple[str, str, str]
+    version: int
+    seconds: int
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "Server"
@@ -59,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             code, value = 200, self.handle_request(method, body)
+            if isinstance(value, Watch):
+                self.send_events(value)
+                return
         except RefusedError as refused:
             code = refused.code
             value = {
@@ -88,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = "/".join(filter(None, [match["group"], match["version"], match["resource"]]))
         key = (kind, match["namespace"], match["name"] or "")
         verb = {"GET": "get" if match["name"] else "list", "PATCH": "patch"}[method]
+        if query.get("watch") == "True":
+            verb = "watch"
         if verb == "patch" and self.server.objects.get(key) is None:
             self.authorize(match, "create")  # an apply that creates needs both
         self.authorize(match, verb)
@@ -95,6 +115,10 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
         if method == "PATCH":
             return self.apply(key, query, body)
+        if verb == "watch":
+            name = query["fieldSelector"].removeprefix("metadata.name=")
+            version, seconds = int(query["resourceVersion"]), int(query["timeoutSeconds"])
+            return Watch((kind, match["namespace"], name), version, seconds)
         if match["sub"] == "log":
             return self.server.kserve.log_of(match["name"], query["container"])
         if not match["name"]:
@@ -103,6 +127,42 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             raise RefusedError(404, "NotFound", f'{match["resource"]} "{match["name"]}" not found')
         return found
+
+    def send_events(self, watch: "Watch") -> None:
+        fault = self.server.next_fault()
+        self.close_connection = True
+        if fault == "mute":
+            time.sleep(watch.seconds)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if fault == "gone":
+            status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+            self.send_chunk(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
+        elif fault == "garbled":
+            self.send_chunk(b'{"type": "MODIFIED", "obj')
+            return
+        elif fault != "closed":
+            self.follow(watch)
+        with contextlib.suppress(OSError):
+            self.send_chunk(b"")
+
+    def send_chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+
+    def follow(self, watch: "Watch") -> None:
+        deadline, version = time.monotonic() + watch.seconds, watch.version
+        while (left := deadline - time.monotonic()) > 0:
+            events = self.server.objects.events_after(version, *watch.key, left)
+            for number, kind, value in events:
+                version = number
+                line = json.dumps({"type": kind, "object": value}).encode() + b"\n"
+                try:
+                    self.send_chunk(line)
+                except OSError:  # it has seen enough
+                    return
 
     def select(self, kind: str, namespace: str, query: dict[str, str]) -> list[dict[str, Any]]:
         wanted = dict(item.split("=") for item in query.get("labelSelector", "").split(",") if item)
@@ -151,18 +211,26 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, rules: list[dict[str, Any]], token: str) -> None:
+    def __init__(self, rules: list[dict[str, Any]], token: str, faults: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.rules, self.token = rules, token
+        self.rules, self.token, self.faults = rules, token, faults
         self.objects = Objects()
         self.kserve = FakeKServe(self.objects)
         self.used: set[tuple[str, str, str]] = set()
+
+    def next_fault(self) -> str:
+        """Takes the first word of the file of faults."""
+        with self.objects.lock:
+            words = self.faults.read_text().split() if self.faults.exists() else []
+            if words:
+                self.faults.write_text(" ".join(words[1:]))
+            return words[0] if words else ""
 
 
 def main() -> None:
     port_file, role_file, token = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     role = next(yaml.safe_load_all(role_file.read_text()))
-    server = Server(role["rules"], token)
+    server = Server(role["rules"], token, port_file.with_suffix(".faults"))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server.kserve.start()

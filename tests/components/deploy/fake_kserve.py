@@ -90,18 +90,33 @@ class FakeKServe(threading.Thread):
 
     def reconcile(self, key: tuple[str, str, str], service: dict[str, Any]) -> None:
         _resource, namespace, name = key
+        if service["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
+            self.end(key, namespace, name)
+            return
         generation = service["metadata"]["generation"]
         newest = self.starting.get(name) or self.serving.get(name)
         if newest is None or newest.generation != generation:
             model = service["spec"]["predictor"]["model"]
-            runtime = self.objects.get((RUNTIMES, namespace, model["runtime"]))
+            runtime = self.objects.get((RUNTIMES, namespace, model.get("runtime", "")))
             if runtime is None:
-                self.objects.set_status(key, _invalid(f"No runtime {model['runtime']}"))
+                self.objects.set_status(key, _invalid(f"No runtime {model.get('runtime')}"))
                 return
             if name in self.starting:
                 self.starting.pop(name).stop()
             self.starting[name] = self.start_pod(namespace, name, service, runtime)
         self.update(key, namespace, name)
+
+    def end(self, key, namespace: str, name: str) -> None:
+        """Ends what a stopped InferenceService has, as KServe does."""
+        for pods in (self.starting, self.serving):
+            if (pod := pods.pop(name, None)) is not None:
+                pod.stop()
+        self.objects.delete((DEPLOYMENTS, namespace, f"{name}-predictor"))
+        self.objects.delete((PODS, namespace, name))
+        stopped = {"type": "Stopped", "status": "True"}
+        self.objects.set_status(
+            key, {"conditions": [{"type": "Ready", "status": "False"}, stopped]}
+        )
 
     def start_pod(self, namespace, name, service, runtime) -> Pod:
         self.pod_count += 1

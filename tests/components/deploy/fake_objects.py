@@ -1,4 +1,4 @@
-"""The objects of a fake API server: server-side apply with field managers, as Kubernetes has it."""
+"""The objects of a fake API server: server-side apply with field managers, and watches."""
 
 import copy
 import threading
@@ -16,6 +16,8 @@ class Objects:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
+        self._events: list[tuple[int, Key, str, dict[str, Any]]] = []
         self._live: dict[Key, dict[str, Any]] = {}
         self._applied: dict[Key, dict[str, dict[str, Any]]] = {}
         self._version = 0
@@ -29,13 +31,41 @@ class Objects:
             return [(k, copy.deepcopy(v)) for k, v in self._live.items() if k[0] == resource]
 
     def put(self, key: Key, value: dict[str, Any]) -> None:
-        """What a controller writes: the object as it is."""
+        """What a controller writes: the object as it is, but for its status."""
         with self.lock:
-            self._live[key] = self._stamped(key, copy.deepcopy(value))
+            status = self._live.get(key, {}).get("status")
+            kept = {"status": status} if status and "status" not in value else {}
+            self._store(key, {**copy.deepcopy(value), **kept})
 
     def set_status(self, key: Key, status: dict[str, Any]) -> None:
         with self.lock:
-            self._live[key]["status"] = copy.deepcopy(status)
+            self._store(key, {**self._live[key], "status": copy.deepcopy(status)})
+
+    def delete(self, key: Key) -> None:
+        with self.lock:
+            if (value := self._live.pop(key, None)) is not None:
+                self._version += 1
+                self._announce(key, "DELETED", value)
+
+    def version(self) -> int:
+        with self.lock:
+            return self._version
+
+    def events_after(
+        self, version: int, resource: str, namespace: str, name: str, seconds: float
+    ) -> list[tuple[int, str, dict[str, Any]]]:
+        """Waits for changes of one object after a version; empty when none came in time."""
+
+        def found() -> list[tuple[int, str, dict[str, Any]]]:
+            return [
+                (number, kind, value)
+                for number, key, kind, value in self._events
+                if number > version and key == (resource, namespace, name)
+            ]
+
+        with self._changed:
+            self._changed.wait_for(found, timeout=seconds)
+            return found()
 
     def preview(self, key: Key, manager: str, config: dict[str, Any], force: bool):
         """Returns the managers' configurations and the object that an apply would give."""
@@ -57,17 +87,31 @@ class Objects:
             self._applied[key], merged = self.preview(key, manager, config, force)
             if key in self._live:
                 merged["status"] = self._live[key].get("status", {})
-            self._live[key] = self._stamped(key, merged)
+            self._store(key, merged)
             return copy.deepcopy(self._live[key])
 
-    def _stamped(self, key: Key, value: dict[str, Any]) -> dict[str, Any]:
-        self._version += 1
+    def _store(self, key: Key, value: dict[str, Any]) -> None:
+        """Keeps an object under a new version; one that is what it was stays as it is."""
         before = self._live.get(key)
+        if before is not None and _without_version(before) == _without_version(value):
+            return
+        self._version += 1
         generation = before["metadata"]["generation"] if before else 0
         if before is None or before.get("spec") != value.get("spec"):
             generation += 1
-        value["metadata"].update(generation=generation, resourceVersion=str(self._version))
-        return value
+        stamp = {"generation": generation, "resourceVersion": str(self._version)}
+        self._live[key] = {**value, "metadata": {**value["metadata"], **stamp}}
+        self._announce(key, "MODIFIED" if before else "ADDED", self._live[key])
+
+    def _announce(self, key: Key, kind: str, value: dict[str, Any]) -> None:
+        self._events.append((self._version, key, kind, copy.deepcopy(value)))
+        self._changed.notify_all()
+
+
+def _without_version(value: dict[str, Any]) -> dict[str, Any]:
+    metadata = value["metadata"].items()
+    stamped = ("generation", "resourceVersion")
+    return {**value, "metadata": {key: item for key, item in metadata if key not in stamped}}
 
 
 def _conflicts(ours: Any, theirs: Any, path: str):

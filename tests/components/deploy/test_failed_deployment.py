@@ -1,0 +1,108 @@
+"""A deployment that fails: what the message says, and what is left behind."""
+
+from dataclasses import replace
+
+import pytest
+import requests
+import yaml
+
+from components.deploy.__main__ import main
+from components.deploy.deployment import deploy
+from components.deploy.rollout import Patience
+from segmentor.errors import DeployError
+from tests.components.deploy.conftest import NAMESPACE, TOKEN, write_kubeconfig
+from tests.components.deploy.deploy_builders import scaled, write_artifacts, write_inputs
+
+
+def test_a_runtime_that_is_not_there_is_named(api_server, plan, tmp_path):
+    rollout = replace(plan.rollout, predictor_image="")
+    with pytest.raises(DeployError) as failure:
+        deploy(*write_artifacts(tmp_path), replace(plan, rollout=rollout))
+    assert "RuntimeNotRecognized: No runtime onnx-segmentation" in str(failure.value)
+    assert "nothing was served before, so it is stopped" in str(failure.value)
+
+
+def test_a_first_version_that_fails_is_stopped_and_the_next_one_starts(api_server, plan, tmp_path):
+    with pytest.raises(DeployError, match="so it is stopped .annotation serving.kserve.io/stop"):
+        deploy(*write_artifacts(tmp_path / "v1", fault="noise"), replace(plan, version="v1"))
+    live = api_server.service()
+    assert live["metadata"]["annotations"]["serving.kserve.io/stop"] == "true"
+    deploy(*write_artifacts(tmp_path / "v2"), replace(plan, version="v2"))
+    live = api_server.service()
+    assert "serving.kserve.io/stop" not in live["metadata"]["annotations"]
+    url = live["status"]["address"]["url"]
+    assert requests.get(f"{url}/v1/models/road", timeout=10).status_code == 200
+
+
+def test_a_service_that_somebody_stopped_is_said_to_be(api_server, plan, tmp_path):
+    stopped = scaled(NAMESPACE, 1)
+    stopped["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    assert api_server.apply(stopped).status_code == 200
+    rollout = replace(plan.rollout, patience=Patience(deadline=0.5, poll=0.1, failure=60))
+    told = "waiting for somebody to remove its annotation serving.kserve.io/stop"
+    with pytest.raises(DeployError, match=told):
+        deploy(*write_artifacts(tmp_path), replace(plan, rollout=rollout))
+
+
+def test_the_deadline_says_what_was_awaited(api_server, plan, tmp_path):
+    patience = Patience(deadline=0.5, poll=0.1, failure=60)
+    rollout = replace(plan.rollout, predictor_image="", patience=patience)
+    with pytest.raises(DeployError, match=r"not ready after 0\.5 s, waiting for a Deployment"):
+        deploy(*write_artifacts(tmp_path), replace(plan, rollout=rollout))
+
+
+def _run(tmp_path, plan, *flags):
+    inputs = write_inputs(tmp_path)
+    target = ["--name", "road", "--namespace", NAMESPACE, "--destination", plan.destination]
+    return main([*inputs, *target, "--apply", "true", *flags])
+
+
+def test_a_wrong_token_is_one_line(api_server, plan, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, api_server.url, "wrong")))
+    assert _run(tmp_path, plan) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "HTTP 401 from the API server (Unauthorized)" in error
+    assert "check the service account's token" in error
+
+
+def test_a_missing_right_names_the_role(start_api_server, plan, tmp_path, capfd):
+    role = tmp_path / "role.yaml"
+    rule = {
+        "apiGroups": ["serving.kserve.io"],
+        "resources": ["inferenceservices"],
+        "verbs": ["get"],
+    }
+    role.write_text(yaml.safe_dump({"rules": [rule]}))
+    start_api_server(role)
+    assert _run(tmp_path, plan) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "HTTP 403 from the API server (cannot create resource" in error
+    assert "bind the Role segmentor-deployer to the pipeline's service account" in error
+
+
+def test_the_server_itself_refuses_what_a_cluster_refuses(api_server):
+    response = api_server.request("GET", "/apis/serving.kserve.io/v9/namespaces/a/x/b")
+    assert response.status_code == 403
+    assert (
+        api_server.apply({**scaled(NAMESPACE, 1), "spec": {"predictor": {"x": 1}}}).status_code
+        == 422
+    )
+    both = scaled(NAMESPACE, 1)
+    both["spec"]["predictor"]["containers"] = [{"name": "a", "image": "b"}]
+    assert "admission webhook denied" in api_server.apply(both).json()["message"]
+
+
+def test_an_api_server_that_is_away_is_one_line(plan, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, "http://127.0.0.1:9", TOKEN)))
+    assert _run(tmp_path, plan) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: cluster: no answer from http://127.0.0.1:9 (")
+    assert not (tmp_path / "deployment").exists()
+
+
+def test_no_kubeconfig_is_one_line(plan, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _run(tmp_path, plan) == 3
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "set KUBECONFIG, or run with --apply false" in error

@@ -1,0 +1,147 @@
+"""Waiting for an InferenceService by a watch that expires, breaks off, or is not allowed."""
+
+import socket
+import threading
+import time
+
+import pytest
+import yaml
+
+from components.deploy.cluster import Cluster
+from components.deploy.deployment import deploy
+from tests.components.deploy.conftest import NAMESPACE, TOKEN, write_kubeconfig
+from tests.components.deploy.deploy_builders import scaled, write_artifacts
+
+
+@pytest.fixture
+def service(api_server):
+    """An InferenceService that nothing changes: it has no runtime."""
+    manifest = scaled(NAMESPACE, 1)
+    manifest["spec"]["predictor"]["model"]["runtime"] = "none"
+    assert api_server.apply(manifest).status_code == 200
+    deadline = time.monotonic() + 10
+    while "status" not in (live := api_server.service()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return live
+
+
+def waited(live: dict, seconds: float) -> float:
+    started = time.monotonic()
+    Cluster().wait_for_change(scaled(NAMESPACE, 1), live["metadata"]["resourceVersion"], seconds)
+    return time.monotonic() - started
+
+
+def test_a_change_ends_the_waiting_at_once(api_server, service):
+    later = threading.Timer(0.3, api_server.apply, [scaled(NAMESPACE, 2), "kubectl", True])
+    later.start()
+    assert 0.25 < waited(service, 20) < 3
+    later.join()
+
+
+def test_a_change_between_the_look_and_the_watch_is_not_missed(api_server, service):
+    assert api_server.apply(scaled(NAMESPACE, 2), force=True).status_code == 200
+    assert waited(service, 20) < 2
+
+
+def test_without_a_change_the_time_is_kept(service):
+    assert 0.9 < waited(service, 1.0) < 2
+
+
+@pytest.mark.parametrize(("word", "least"), [("gone", 0), ("garbled", 0.5), ("closed", 0.5)])
+def test_a_watch_that_ends_is_followed_by_another_look(api_server, service, word, least):
+    api_server.trouble(word)
+    assert least <= waited(service, 20) < least + 2
+
+
+def test_a_server_that_sends_nothing_does_not_hold_the_step_up(api_server, service):
+    api_server.trouble("mute")
+    assert 0.9 < waited(service, 1.0) < 2
+
+
+def test_a_role_without_watch_is_polled(start_api_server, plan, tmp_path, repository):
+    text = (repository / "manifests/base/deployer_rbac.yaml").read_text()
+    role = next(yaml.safe_load_all(text))
+    for rule in role["rules"]:
+        rule["verbs"] = [verb for verb in rule["verbs"] if verb != "watch"]
+    (tmp_path / "role.yaml").write_text(yaml.safe_dump(role))
+    start_api_server(tmp_path / "role.yaml")
+    deploy(*write_artifacts(tmp_path / "v1"), plan)
+    assert (tmp_path / "v1/deployment/deployment.json").is_file()
+
+
+def test_a_deployment_outlives_all_of_it(api_server, plan, tmp_path):
+    api_server.trouble("gone", "garbled", "closed", "mute", "gone")
+    deploy(*write_artifacts(tmp_path / "v1"), plan)
+    assert (tmp_path / "v1/deployment/deployment.json").is_file()
+
+
+def test_an_api_server_that_is_away_for_a_while_does_not_fail_the_deployment(
+    api_server, plan, tmp_path, monkeypatch, caplog
+):
+    """A relay in front of it refuses connections for some seconds, as an upgrade does."""
+    with Relay(api_server.url) as relay:
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, relay.url, TOKEN)))
+        relay.close_after("/apis/serving.kserve.io/v1beta1", seconds=5.0)
+        deploy(*write_artifacts(tmp_path / "v1"), plan)
+    assert "api server away" in caplog.text
+    assert (tmp_path / "v1/deployment/deployment.json").is_file()
+
+
+class Relay:
+    """Passes connections on; once the InferenceService was applied it is closed for a while."""
+
+    def __init__(self, target: str) -> None:
+        host, port = target.removeprefix("http://").split(":")
+        self.target = (host, int(port))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.closed_until = 0.0
+        self.trigger: tuple[bytes, float] | None = None
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+
+    def close_after(self, path: str, seconds: float) -> None:
+        self.trigger = (f"PATCH {path}".encode(), seconds)
+
+    def __enter__(self) -> "Relay":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.listener.close()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                client, _address = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.pass_on, args=[client], daemon=True).start()
+
+    def pass_on(self, client: socket.socket) -> None:
+        with client:
+            if time.monotonic() < self.closed_until:
+                return
+            with socket.create_connection(self.target) as server:
+                back = threading.Thread(target=self.copy, args=[server, client], daemon=True)
+                back.start()
+                self.copy(client, server)
+                back.join(1)
+
+    def copy(self, source: socket.socket, sink: socket.socket) -> None:
+        while True:
+            try:
+                content = source.recv(65536)
+                if not content or time.monotonic() < self.closed_until:
+                    return
+                sink.sendall(content)
+            except OSError:
+                return
+            if self.trigger and content.startswith(self.trigger[0]):
+                seconds = self.trigger[1]
+                self.trigger = None
+                # Its answer still passes.
+                threading.Timer(0.5, self.shut, [seconds]).start()
+
+    def shut(self, seconds: float) -> None:
+        self.closed_until = time.monotonic() + seconds
