@@ -23,7 +23,7 @@ from components.train.loaders import make_loaders
 from components.train.losses import SegmentationLoss, default_terms
 from components.train.memory import is_out_of_memory, memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
-from components.train.precision import choose_bf16
+from components.train.precision import choose_bf16, keep_depthwise_float32
 from components.train.processes import wait_for_all
 from components.train.run import Run
 from components.train.runner import SegmentationRunner
@@ -156,6 +156,8 @@ def make_run(
     settings, label_map = config.training, data_sets[0].label_map
     device = next(network.parameters()).device
     bf16 = resumed.bf16 if resumed is not None else choose_bf16(device.type, settings.precision)
+    if bf16 and device.type == "cpu":
+        keep_depthwise_float32(network)
     terms = default_terms(label_map.is_binary) if settings.loss == AUTO else settings.loss
     assert isinstance(terms, dict)
     weights = class_weights(settings.class_weights, data_sets[0])
