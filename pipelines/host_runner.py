@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.process_lifetime import end_with_parent
 from pipelines.step_runner import StepCommand
 
 SOURCE_FOLDER = Path(__file__).resolve().parent.parent
@@ -47,6 +48,8 @@ class HostRunner:
                     cwd=step.folder,
                     env={**self._environment, **step.environment},
                     process_group=0,
+                    # Nor may it outlive us when we are killed: the next run would meet it.
+                    preexec_fn=end_with_parent,
                 )
             except OSError as error:
                 log.write(f"error: {executable}: {error.strerror}\n".encode())

@@ -15,10 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.run_record import ArtifactRecord, State, StepRecord
+from pipelines.kept_steps import (
+    KeptStep,
+    KeptSteps,
+    artifact_digest,
+    clear_for_a_new_attempt,
+    command_digest,
+)
+from pipelines.run_record import ArtifactRecord, RunRecord, State, StepRecord
 from pipelines.step_failure import read_failure, remove_partial_outputs
 from pipelines.step_runner import StepCommand, StepRunner
-from segmentor.digests import digest_file, digest_tree
 from segmentor.errors import SegmentorError
 
 ARTIFACTS = "artifacts"
@@ -39,15 +45,25 @@ class StepObserver:
     def finished(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
         """A step is done or has failed."""
 
+    def kept(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
+        """A step was done in an earlier run of this folder, and is not run again."""
+
 
 class LocalOrchestrator:
     """One run of a pipeline by kfp.local in one folder."""
 
-    def __init__(self, folder: Path, runner: StepRunner, observer: StepObserver) -> None:
-        """Prepares a run; `folder` takes its artifacts and logs."""
+    def __init__(
+        self,
+        folder: Path,
+        runner: StepRunner,
+        observer: StepObserver,
+        earlier: RunRecord | None = None,
+    ) -> None:
+        """Prepares a run; `folder` takes its artifacts and logs, and may hold an earlier one's."""
         self._folder = folder
         self._runner = runner
         self._observer = observer
+        self._kept = KeptSteps(earlier)
         self._lock = threading.Lock()
         self._has_failed = False
         self._current = threading.local()  # loops run their iterations in threads
@@ -118,7 +134,9 @@ class LocalOrchestrator:
             definition = arguments["component_spec"]
             if self._has_failed and not _is_exit_handler(definition):
                 return {}, Status.FAILURE  # kfp.local would run what does not depend on it
-            self._current.__dict__.update(step=step, exit_code=None, error="", task=arguments)
+            self._current.__dict__.update(
+                step=step, exit_code=None, error="", task=arguments, command="", kept=None
+            )
             self._observer.started(step, self._folder / log)
             start = time.monotonic()
             outputs: dict[str, Any] = {}
@@ -147,21 +165,23 @@ class LocalOrchestrator:
     def _run_command(self, image: str, command: list[str], task: dict[str, Any]) -> int:
         step = self._current.step
         task_root = self._folder / ARTIFACTS / step
-        # The cluster's launcher makes it; kfp.local does not.
-        task_root.mkdir(parents=True, exist_ok=True)
         log = self._folder / LOGS / f"{step}.log"
-        arguments = self._current.task["arguments"]
+        step_command = StepCommand(
+            step=step,
+            image=_resolved_image(image, self._current.task["arguments"]),
+            command=tuple(command),
+            environment=dict(task["env_vars"] or {}),
+            folder=self._folder,
+            log=log,
+        )
+        self._current.command = command_digest(step_command)
+        self._current.kept = self._kept.find(step_command)
+        if self._current.kept is not None:
+            return 0
+        # The cluster's launcher makes the folder; kfp.local does not.
+        clear_for_a_new_attempt(task_root, log)
         try:
-            exit_code = self._runner.run(
-                StepCommand(
-                    step=step,
-                    image=_resolved_image(image, arguments),
-                    command=tuple(command),
-                    environment=dict(task["env_vars"] or {}),
-                    folder=self._folder,
-                    log=log,
-                )
-            )
+            exit_code = self._runner.run(step_command)
         finally:
             remove_partial_outputs(task_root)
         self._current.exit_code = exit_code
@@ -171,10 +191,21 @@ class LocalOrchestrator:
     def _report(
         self, step: str, log: Path, seconds: float, error: str, outputs: dict[str, Any]
     ) -> None:
+        kept: KeptStep | None = self._current.kept
+        if kept is not None and not error:
+            with self._lock:
+                self._observer.kept(kept.record, kept.artifacts)
+            return
         artifacts = [] if error else self._artifacts(step, outputs)
         state: State = "done" if not error else INTERRUPTED if error == INTERRUPTED else "failed"
         record = StepRecord(
-            step, state, round(seconds, 3), self._current.exit_code, error, str(log)
+            step,
+            state,
+            round(seconds, 3),
+            self._current.exit_code,
+            error,
+            str(log),
+            self._current.command,
         )
         with self._lock:
             self._has_failed = self._has_failed or bool(error)
@@ -193,7 +224,7 @@ class LocalOrchestrator:
                         output=name,
                         type=output.schema_title,
                         path=path.relative_to(self._folder).as_posix(),
-                        digest=digest_tree(path) if path.is_dir() else digest_file(path),
+                        digest=artifact_digest(path),
                         metadata=dict(output.metadata),
                     )
                 )

@@ -1,19 +1,10 @@
-"""Runs a compiled pipeline on this machine, and lays out its folder.
-
-artifacts/<step>/<output>   what the steps made
-configs/                    the parameters, the pipeline, the resolved training configuration
-logs/<step>.log             what each step said; kfp.log is the orchestrator's
-reports/, index.html        pages for a browser
-run.json                    steps, artifacts with digests, parameters, versions
-tensorboard                 the training events
-"""
+"""Runs a compiled pipeline on this machine, in a folder of its own (see `run_folder`)."""
 
 import contextlib
 import datetime
 import logging
 import os
 import platform
-import shutil
 import signal
 import sys
 import threading
@@ -23,28 +14,19 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TextIO
-
-import yaml
+from typing import Any, TextIO
 
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.docker_runner import DockerRunner
 from pipelines.host_runner import HostRunner
-from pipelines.local_orchestrator import ARTIFACTS, LOGS, LocalOrchestrator, StepObserver
-from pipelines.parameters import checked_parameters, load_pipeline
+from pipelines.local_orchestrator import LOGS, LocalOrchestrator, StepObserver
+from pipelines.parameters import load_pipeline
+from pipelines.run_folder import Runner, RunPlan, link_training, plan_run, prepared_folder
 from pipelines.run_page import write_run_page
 from pipelines.run_record import ArtifactRecord, RunRecord, State, StepRecord
 from pipelines.source_revision import source_revision
 from pipelines.step_display import StepDisplay
-from segmentor.errors import ConfigError, SegmentorError
-from segmentor.object_store import is_object_uri
-
-Runner = Literal["host", "docker"]
-
-CONFIGS = "configs"
-# An embedded object store may run here already: its data belong to the run.
-STORE = "store"
-PATH_PARAMETERS = ("source", "images", "label_map")
+from segmentor.errors import SegmentorError
 
 
 class RunFailedError(SegmentorError):
@@ -74,7 +56,8 @@ def run_local(
         runner: `host` (processes of this environment) or `docker` (the container images).
         parameters: Values by name; texts are read as the parameter's type says. Relative paths in
             `source`, `images` and `label_map` are taken from the working folder.
-        folder: The run folder; it must not hold a run yet.
+        folder: The run folder. One that holds a run of the same pipeline, parameters and files that
+            was interrupted or has failed goes on: what is done is kept.
         pipeline: The compiled pipeline.
         environment: What steps get (S3 credentials among it); None takes this process's own.
         stream: Takes a line a step; None is standard error.
@@ -83,121 +66,102 @@ def run_local(
         ConfigError: an unknown parameter, a wrong value, or a folder in use.
         RunFailedError: a step failed; run.json and index.html are written all the same.
     """
-    values = _absolute_paths(checked_parameters(pipeline, parameters))
-    folder = _prepared_folder(folder)
-    _write_configs(folder, pipeline, values)
+    plan = plan_run(runner, parameters, folder, pipeline)
     environment = os.environ if environment is None else environment
-    inputs = [Path(values[name]) for name in PATH_PARAMETERS if _is_path(values.get(name))]
-    steps = DockerRunner(environment, inputs) if runner == "docker" else HostRunner(environment)
-    specification = load_pipeline(pipeline)
-    recorder = _Recorder(
-        RunRecord(
-            folder=folder,
-            pipeline=specification["pipelineInfo"]["name"],
-            runner=runner,
-            state="running",
-            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=0.0,
-            parameters=values,
-            versions=_versions(),
-            steps=(),
-            artifacts=(),
-        ),
-        StepDisplay(stream or sys.stderr),
-    )
-    state: State = "interrupted"
-    try:
-        with _logging_to(folder / LOGS / "kfp.log"), _stopping_on_signals(steps):
-            done = LocalOrchestrator(folder, steps, recorder).run(specification, values)
-            state = "done" if done else "failed"
-    finally:
-        record = recorder.end(state)
-        write_run_page(record)
+    steps = DockerRunner(environment, plan.paths) if runner == "docker" else HostRunner(environment)
+    with prepared_folder(plan):
+        record = _run(plan, steps, StepDisplay(stream or sys.stderr))
     for step in record.steps:
         if step.state == "failed":
             raise RunFailedError(record, step)
     return record
 
 
-def new_run_folder(base: Path = Path("outputs")) -> Path:
-    """Returns a folder name that is not in use: <base>/<DATE>/<TIME>."""
-    now = datetime.datetime.now()
-    folder = base / now.strftime("%Y-%m-%d") / now.strftime("%H-%M-%S")
-    count = 1
-    while folder.exists():
-        count += 1
-        folder = folder.with_name(f"{now:%H-%M-%S}-{count}")
-    return folder
+def _run(plan: RunPlan, steps: HostRunner | DockerRunner, display: StepDisplay) -> RunRecord:
+    specification = load_pipeline(plan.pipeline)
+    recorder = _Recorder(_new_record(plan, specification), plan.earlier, display)
+    orchestrator = LocalOrchestrator(plan.folder, steps, recorder, plan.earlier)
+    state: State = "interrupted"
+    try:
+        with _logging_to(plan.folder / LOGS / "kfp.log"), _stopping_on_signals(steps):
+            state = "done" if orchestrator.run(specification, plan.values) else "failed"
+    finally:
+        record = recorder.end(state)
+        write_run_page(record)
+    return record
+
+
+def _new_record(plan: RunPlan, specification: Mapping[str, Any]) -> RunRecord:
+    return RunRecord(
+        folder=plan.folder,
+        pipeline=specification["pipelineInfo"]["name"],
+        runner=plan.runner,
+        state="running",
+        started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        seconds=0.0,
+        parameters=plan.values,
+        versions=_versions(),
+        steps=(),
+        artifacts=(),
+        inputs=plan.inputs,
+    )
 
 
 class _Recorder(StepObserver):
-    """Keeps run.json up to date and passes what happens on to the display."""
+    """Keeps run.json up to date and passes what happens on to the display.
 
-    def __init__(self, record: RunRecord, display: StepDisplay) -> None:
+    Until a step runs anew, what an earlier run of the folder has done stays in the record.
+    """
+
+    def __init__(self, record: RunRecord, earlier: RunRecord | None, display: StepDisplay) -> None:
         self._record = record
+        self._earlier = earlier
         self._display = display
         self._start = time.monotonic()
-        record.write()
+        self._write()
 
     def started(self, step: str, log: Path) -> None:
         self._display.started(step, log)
 
     def finished(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
         self._display.finished(record, artifacts)
+        self._earlier = None
+        self._add(record, artifacts)
+
+    def kept(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
+        self._display.kept(record, artifacts)
+        self._add(record, artifacts)
+
+    def end(self, state: State) -> RunRecord:
+        self._display.close()
+        self._record = replace(self._record, state=state)
+        return self._write()
+
+    def _add(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
         self._record = replace(
             self._record,
             steps=(*self._record.steps, record),
             artifacts=(*self._record.artifacts, *artifacts),
-            seconds=round(time.monotonic() - self._start, 3),
         )
-        _link_training(self._record.folder, record.name)
-        self._record.write()
+        link_training(self._record.folder, record.name)
+        self._write()
 
-    def end(self, state: State) -> RunRecord:
-        self._display.close()
+    def _write(self) -> RunRecord:
         seconds = round(time.monotonic() - self._start, 3)
-        self._record = replace(self._record, state=state, seconds=seconds)
-        self._record.write()
-        return self._record
-
-
-def _absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    paths = {
-        name: str(Path(values[name]).expanduser().absolute())
-        for name in PATH_PARAMETERS
-        if _is_path(values.get(name))
-    }
-    return {**values, **paths}
-
-
-def _is_path(value: Any) -> bool:
-    return bool(value) and not is_object_uri(value)
-
-
-def _prepared_folder(folder: Path) -> Path:
-    folder = folder.absolute()
-    if folder.exists() and any(path.name != STORE for path in folder.iterdir()):
-        raise ConfigError(str(folder), "a folder that is not empty", "a new one for each run")
-    for name in (ARTIFACTS, CONFIGS, LOGS):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write_configs(folder: Path, pipeline: Path, values: Mapping[str, Any]) -> None:
-    shutil.copyfile(pipeline, folder / CONFIGS / "pipeline.yaml")
-    text = yaml.safe_dump(dict(values), sort_keys=True)
-    (folder / CONFIGS / "parameters.yaml").write_text(text, encoding="utf-8")
-
-
-def _link_training(folder: Path, step: str) -> None:
-    """Shows training's configuration and events where people look for them."""
-    if step != "train":
-        return
-    config = folder / ARTIFACTS / step / "checkpoint" / "config.yaml"
-    if config.is_file():
-        shutil.copyfile(config, folder / CONFIGS / "training.yaml")
-    if (folder / ARTIFACTS / step / "logs").is_dir():
-        (folder / "tensorboard").symlink_to(Path(ARTIFACTS, step, "logs"))
+        self._record = replace(self._record, seconds=seconds)
+        written = self._record
+        if self._earlier is not None:
+            seen = {step.name for step in written.steps}
+            done = [s for s in self._earlier.steps if s.state == "done" and s.name not in seen]
+            names = {step.name for step in done}
+            made = [item for item in self._earlier.artifacts if item.step in names]
+            written = replace(
+                written,
+                steps=(*written.steps, *done),
+                artifacts=(*written.artifacts, *made),
+            )
+        written.write()
+        return written
 
 
 def _versions() -> dict[str, str]:

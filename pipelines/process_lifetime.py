@@ -1,4 +1,4 @@
-"""Ends a server with the process that started it, also when that one is killed outright."""
+"""Ends a child process with the one that started it, also when that one is killed outright."""
 
 import ctypes
 import signal

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.early_checks import check_step_options
-from pipelines.local_run import STORE, Runner, run_local
+from pipelines.local_run import RunFailedError, run_local
 from pipelines.parameters import checked_parameters, parse_assignments, pipeline_parameters
+from pipelines.run_folder import STORE, Runner, plan_run
 from pipelines.run_summary import summary
 from pipelines.store import embedded_store
 from segmentor.errors import ConfigError, DataError
@@ -38,12 +39,17 @@ def run_export(
 
     Raises:
         DataError: there is no such export.
-        ConfigError: an unknown parameter, a wrong value, or one given twice.
+        ConfigError: an unknown parameter, a wrong value, one given twice; or a folder in use.
         RunFailedError: a step failed.
     """
     parameters = parameters_for(export, overrides, assignments, pipeline)
-    print(f"run folder: {folder}", file=sys.stderr)
-    with object_store(folder) as environment:
+    plan = plan_run(runner, parameters, folder, pipeline)
+    print(f"run folder: {folder}{' (goes on)' if plan.earlier else ''}", file=sys.stderr)
+    again = ["segmentor", "run", "--export", export, "--output", str(folder)]
+    again += [f"--runner={runner}"] if runner != "host" else []
+    again += [f"--pipeline={pipeline.stem}"] if pipeline != SEGMENTATION_YAML else []
+    again += [word for assignment in assignments for word in ("--param", assignment)]
+    with _saying_how_to_go_on([*again, *overrides]), object_store(folder) as environment:
         record = run_local(runner, parameters, folder, pipeline=pipeline, environment=environment)
     print(summary(record))
 
@@ -82,6 +88,19 @@ def _override_parameters(overrides: Sequence[str], pipeline: Path) -> dict[str, 
     if "override_sets" in pipeline_parameters(pipeline):
         return {"override_sets": json.dumps(list(overrides))}
     return {"train_overrides": shlex.join(overrides)}
+
+
+@contextlib.contextmanager
+def _saying_how_to_go_on(command: Sequence[str]) -> Iterator[None]:
+    """Says, when a run is stopped or fails, that the same command goes on where it was."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        print(f"to go on: {shlex.join(command)}", file=sys.stderr)
+        raise
+    except RunFailedError:
+        print(f"when it is mended, go on with: {shlex.join(command)}", file=sys.stderr)
+        raise
 
 
 @contextlib.contextmanager

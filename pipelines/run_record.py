@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,10 @@ State = Literal["running", "done", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of a run; `log` is relative to the run folder, `error` empty unless it failed."""
+    """One step of a run; `log` is relative to the run folder, `error` empty unless it failed.
+
+    `command` is the digest of what was run, inputs included.
+    """
 
     name: str
     state: State
@@ -24,6 +27,7 @@ class StepRecord:
     exit_code: int | None
     error: str
     log: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class ArtifactRecord:
 class RunRecord:
     """One local run of a pipeline, in its folder.
 
-    `started` is ISO 8601 with the offset, `versions` what the run was made with.
+    `started` is ISO 8601 with the offset, `versions` what the run was made with, `inputs` what the
+    files looked like that its parameters name.
     """
 
     folder: Path
@@ -60,6 +65,7 @@ class RunRecord:
     versions: dict[str, str]
     steps: tuple[StepRecord, ...]
     artifacts: tuple[ArtifactRecord, ...]
+    inputs: dict[str, str] = field(default_factory=dict)
 
     def artifact(self, step: str, output: str) -> Path:
         """Returns the path of an output artifact.

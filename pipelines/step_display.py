@@ -43,6 +43,12 @@ class StepDisplay(StepObserver):
                 line = f"{record.name:<{NAME_WIDTH}} warning    {_printable(warning)}"
                 self._write(f"{_AMBER}{line}{_PLAIN}\n" if self._is_live else f"{line}\n")
 
+    def kept(self, record: StepRecord, artifacts: list[ArtifactRecord]) -> None:
+        """Writes a line for a step of an earlier run; its warnings were shown then."""
+        with self._lock:
+            self._running.pop(record.name, None)
+            self._write(f"{record.name:<{NAME_WIDTH}} {'kept':<11}{record.seconds:8.1f} s before\n")
+
     def close(self) -> None:
         """Ends the live line."""
         self._closed.set()

@@ -4,29 +4,25 @@ import datetime
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pipelines.cluster_client import ServerError, answering, connect, ui_address
+from pipelines.cluster_client import answering, connect, ui_address
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.host_runner import SOURCE_FOLDER
-from pipelines.local_run import PATH_PARAMETERS
 from pipelines.parameters import checked_parameters, load_pipeline
+from pipelines.run_folder import PATH_PARAMETERS
+from pipelines.run_waiting import wait_for_run
 from pipelines.source_revision import is_changed, source_revision
 from segmentor.digests import digest_file
-from segmentor.errors import ConfigError, SegmentorError
+from segmentor.errors import ConfigError
 from segmentor.object_store import is_object_uri
 
 if TYPE_CHECKING:
     from kfp import Client
-
-SECONDS_BETWEEN_LOOKS = 5.0
-LOST_ANSWERS = 12  # in a row, until waiting is given up
-_ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,6 @@ class Submission:
 
     pipeline_id: str
     version_id: str
-    version_name: str
     experiment_id: str
     run_id: str
     link: str
@@ -76,17 +71,16 @@ def submit(
         ConfigError: an unknown parameter, a wrong value, a path of this machine, no endpoint.
         ServerError: the endpoint is away or refuses.
         SegmentorError: the run that was waited for failed.
+        SystemExit: waiting was interrupted; the run goes on.
     """
     values = checked_parameters(pipeline, parameters)
     given = {name: values[name] for name in parameters}
     _refuse_local_paths(given)
     stream = stream or sys.stderr
     client = connect(endpoint, namespace, environment)
-    link = ui_address(client, environment)
-    with answering(link):
-        pipeline_id = _find_or_create_pipeline(client, pipeline, namespace)
-        name = version_name(pipeline)
-        version_id = _find_or_upload_version(client, pipeline, pipeline_id, name)
+    ui = ui_address(client, environment)
+    with answering(ui):
+        pipeline_id, version_id = _upload_once(client, pipeline, namespace)
         experiment_id = client.create_experiment(experiment, namespace=namespace).experiment_id
         run = client.run_pipeline(
             experiment_id,
@@ -96,70 +90,12 @@ def submit(
             version_id=version_id,
             service_account=service_account or None,
         )
-    submission = Submission(
-        pipeline_id=pipeline_id,
-        version_id=version_id,
-        version_name=name,
-        experiment_id=experiment_id,
-        run_id=run.run_id,
-        link=f"{link}/#/runs/details/{run.run_id}",
-        state=run.state or "PENDING",
-    )
-    stream.write(f"submitted {name}: {submission.link}\n")
-    if not wait:
-        return submission
-    return wait_for(client, submission, pipeline, stream)
-
-
-def wait_for(
-    client: "Client", submission: Submission, pipeline: Path, stream: TextIO
-) -> Submission:
-    """Waits until a run has ended; writes a line whenever a task's state changes.
-
-    Raises:
-        ServerError: the endpoint was away for too long.
-        SegmentorError: the run failed or was cancelled.
-    """
-    steps = _step_names(load_pipeline(pipeline))
-    states: dict[str, str] = {}
-    while True:
-        run = _look(client, submission)
-        tasks = [task for task in _task_details(run) if task.display_name in steps]
-        for task in tasks:
-            if task.state and states.get(task.display_name) != task.state:
-                states[task.display_name] = task.state
-                stream.write(f"{task.display_name:<16} {task.state.lower()}\n")
-                stream.flush()
-        if run.state in _ENDED:
-            break
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    if run.state != "SUCCEEDED":
-        failed = [task.display_name + _message(task) for task in tasks if task.state == "FAILED"]
-        raise SegmentorError(
-            submission.link,
-            f"the run ended as {run.state}",
-            "SUCCEEDED",
-            "; ".join(failed) or _message(run),
-        )
-    return replace(submission, state=run.state)
-
-
-def _look(client: "Client", submission: Submission) -> Any:
-    """Reads a run; an endpoint that is away for a while does not end the waiting."""
-    lost = 0
-    while True:
-        try:
-            with answering(submission.link):
-                return client.get_run(submission.run_id)
-        except ServerError:
-            lost += 1
-            if lost > LOST_ANSWERS:
-                raise
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _task_details(run: Any) -> list[Any]:
-    return (run.run_details.task_details if run.run_details else None) or []
+    link = f"{ui}/#/runs/details/{run.run_id}"
+    stream.write(f"submitted {version_name(pipeline)}: {link}\n")
+    state = run.state or "PENDING"
+    if wait:
+        state = wait_for_run(client, run.run_id, link, pipeline, stream)
+    return Submission(pipeline_id, version_id, experiment_id, run.run_id, link, state)
 
 
 def version_name(pipeline: Path) -> str:
@@ -188,6 +124,12 @@ def _refuse_local_paths(given: Mapping[str, Any]) -> None:
             )
 
 
+def _upload_once(client: "Client", pipeline: Path, namespace: str) -> tuple[str, str]:
+    """Returns the identifiers of the pipeline and its version, which are made unless there."""
+    pipeline_id = _find_or_create_pipeline(client, pipeline, namespace)
+    return pipeline_id, _find_or_upload_version(client, pipeline, pipeline_id)
+
+
 def _find_or_create_pipeline(client: "Client", pipeline: Path, namespace: str) -> str:
     from kfp_server_api import V2beta1Pipeline
 
@@ -207,7 +149,8 @@ def _find_or_create_pipeline(client: "Client", pipeline: Path, namespace: str) -
     return str(created.pipeline_id)
 
 
-def _find_or_upload_version(client: "Client", pipeline: Path, pipeline_id: str, name: str) -> str:
+def _find_or_upload_version(client: "Client", pipeline: Path, pipeline_id: str) -> str:
+    name = version_name(pipeline)
     found = client.list_pipeline_versions(pipeline_id, filter=_named(name))
     if found.pipeline_versions:
         return str(found.pipeline_versions[0].pipeline_version_id)
@@ -226,19 +169,3 @@ def _named(name: str) -> str:
     return json.dumps(
         {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
     )
-
-
-def _step_names(specification: Mapping[str, Any]) -> set[str]:
-    """Returns the names of all tasks that run a container, in whatever group they lie."""
-    components = specification["components"]
-    graphs = [specification["root"], *components.values()]
-    return {
-        task["taskInfo"]["name"]
-        for graph in graphs
-        for task in graph.get("dag", {}).get("tasks", {}).values()
-        if "executorLabel" in components[task["componentRef"]["name"]]
-    }
-
-
-def _message(item: Any) -> str:
-    return f": {item.error.message}" if item.error and item.error.message else ""

@@ -31,7 +31,7 @@ def demo(output: RunFolder = None) -> None:
     that it published, and predicts a held-out image over HTTP.
     """
     from pipelines.demo.demo import run_demo
-    from pipelines.local_run import new_run_folder
+    from pipelines.run_folder import new_run_folder
 
     run_demo(output or new_run_folder())
 
@@ -60,8 +60,8 @@ def run(
     Models are published to the object store that S3_ENDPOINT names; without one, an embedded store
     runs meanwhile, and its data stay in the run folder.
     """
-    from pipelines.local_run import new_run_folder
     from pipelines.run_command import run_export
+    from pipelines.run_folder import new_run_folder
 
     run_export(
         export,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_pipeline import compile_tiny
 
-from pipelines.local_run import RunFailedError, new_run_folder, run_local
+from pipelines.local_run import RunFailedError, run_local
+from pipelines.run_folder import new_run_folder
 from pipelines.run_record import RunRecord
 from segmentor.digests import digest_tree
 from segmentor.errors import ConfigError, ContractError
@@ -164,7 +165,7 @@ def test_credentials_reach_the_steps_by_the_environment_alone(tiny, tmp_path):
 
 
 def test_a_folder_in_use_is_refused(tiny, finished):
-    with pytest.raises(ConfigError, match="a folder that is not empty"):
+    with pytest.raises(ConfigError, match="a run that is done, expected a new folder"):
         run_local("host", {}, finished.folder, pipeline=tiny, stream=io.StringIO())
 
 
@@ -181,7 +182,7 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path):
     assert new_run_folder(tmp_path) != first
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_ends_its_step_and_says_so(tiny, tmp_path, number):
     ending = (
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); import time; time.sleep(60)"
@@ -199,7 +200,9 @@ def test_an_interrupted_run_ends_its_step_and_says_so(tiny, tmp_path, number):
     process.send_signal(number)
     error = process.communicate(timeout=30)[1]
     assert process.returncode != 0
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    wait_until_dead(int((tmp_path / "pid").read_text()))
+    if number == signal.SIGKILL:
+        return  # nobody was left to say anything
     record = RunRecord.read(tmp_path / "run")
     assert (record.state, record.steps[-1].state) == ("interrupted", "interrupted")
     assert "consume          interrupted" in error
@@ -220,6 +223,13 @@ def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not (path.exists() and path.read_text()):
         assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.05)
+
+
+def wait_until_dead(pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"{pid} is alive"
         time.sleep(0.05)
 
 

@@ -93,14 +93,17 @@ def test_an_encoder_that_does_not_exist_is_refused_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(export: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_not_written_over(
+    export: Path, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "letter.txt").write_text("Dear")
 
     result = _segmentor("run", "--export", export, "--output", tmp_path / "run")
 
     _assert_one_error(result, "a folder that is not empty, expected a new one for each run")
-    assert (tmp_path / "run" / "run.json").read_text() == "{}"
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["letter.txt"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,7 @@ def test_a_run_that_is_stopped_half_way_leaves_no_process_and_no_half_result(
     _, errors = process.communicate(timeout=60)
 
     assert process.returncode == code, errors
+    assert f"to go on: segmentor run --export {export} --output {run}\n" in errors
     assert "Traceback" not in errors
     assert "checkpoint" not in _results(run, "train")
     assert not [name for name in _results(run, "train") if "partial" in name]
