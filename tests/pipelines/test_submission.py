@@ -1,14 +1,17 @@
 import io
 import json
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 from kfp_server import Records, kfp_server
 
-from pipelines import submission
+from pipelines import run_waiting
 from pipelines.cluster_client import ServerError
-from pipelines.compilation import SEGMENTATION_YAML
+from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
 from pipelines.parameters import load_pipeline
 from pipelines.submission import submit, version_name
 from segmentor.errors import ConfigError, SegmentorError
@@ -18,7 +21,7 @@ SOURCE = {"source": "s3://datasets/task.zip"}
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(submission, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(run_waiting, "SECONDS_BETWEEN_LOOKS", 0.01)
     with kfp_server() as (address, records):
         yield address, records
 
@@ -102,7 +105,9 @@ def test_credentials_come_from_the_environment(server, tmp_path):
 
 def test_waiting_shows_each_change_of_a_step_once_and_ends_with_the_run(server):
     def look(state, **steps):
-        details = [{"display_name": name, "state": word} for name, word in steps.items()]
+        details = [
+            {"task_id": name, "display_name": name, "state": word} for name, word in steps.items()
+        ]
         details.append({"display_name": "split-driver", "state": "RUNNING"})
         return {"state": state, "run_details": {"task_details": details}}
 
@@ -123,6 +128,55 @@ def test_waiting_shows_each_change_of_a_step_once_and_ends_with_the_run(server):
     ]
 
 
+def test_the_trainings_of_a_sweep_are_told_apart(server):
+    def look(state, *trainings):
+        details = [
+            {"task_id": f"t{index}", "display_name": "train", "state": word}
+            for index, word in enumerate(trainings)
+        ]
+        return {"state": state, "run_details": {"task_details": details}}
+
+    server[1].run_states = [
+        look("RUNNING", "RUNNING", "RUNNING"),
+        look("RUNNING", "SUCCEEDED", "RUNNING"),
+        look("FAILED", "SUCCEEDED", "FAILED"),
+    ]
+    stream = io.StringIO()
+    where = environment(server[0])
+    with pytest.raises(SegmentorError, match="the run ended as FAILED, .*; train 2"):
+        submit(SOURCE, pipeline=SWEEP_YAML, environment=where, stream=stream, wait=True)
+    assert [line.split() for line in stream.getvalue().splitlines()[1:]] == [
+        ["train", "running"],
+        ["train", "2", "running"],
+        ["train", "succeeded"],
+        ["train", "2", "failed"],
+    ]
+
+
+def test_an_interrupt_while_waiting_says_that_the_run_goes_on(server):
+    server[1].run_states = [{"state": "RUNNING"}]
+    command = [
+        *(sys.executable, "-m", "pipelines.cli", "submit", "--wait"),
+        *("--endpoint", server[0], "--export", SOURCE["source"]),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "submitted" in process.stderr.readline()
+    # Once it looks at the run it is waiting.
+    deadline = time.monotonic() + 30
+    while f"GET /apis/v2beta1/runs/{server[1].runs[0]['run_id']}" not in server[1].requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 130
+    assert rest.strip() == (
+        f"no longer waiting; the run goes on: {server[0]}/#/runs/details/"
+        f"{server[1].runs[0]['run_id']}"
+    )
+
+
 def test_a_run_that_fails_is_an_error_with_the_step_and_its_message(server):
     details = [
         {"display_name": "train", "state": "FAILED", "error": {"code": 2, "message": "no GPU"}}
@@ -133,10 +187,10 @@ def test_a_run_that_fails_is_an_error_with_the_step_and_its_message(server):
 
 
 def test_waiting_outlives_a_server_that_restarts_but_not_one_that_stays_away(server):
-    server[1].answers_to_lose = submission.LOST_ANSWERS
+    server[1].answers_to_lose = run_waiting.LOST_ANSWERS
     result, _ = submitted(server, wait=True)
     assert result.state == "SUCCEEDED"
-    server[1].answers_to_lose = submission.LOST_ANSWERS + 1
+    server[1].answers_to_lose = run_waiting.LOST_ANSWERS + 1
     with pytest.raises(ServerError, match="refused 503 .restarting"):
         submitted(server, wait=True)
 
