@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     inputs.add_argument(
         "--test",
         type=Path,
-        help="test set, of which the golden request sends images; without it, a drawn image",
+        help="test set, of which images are kept with the model and sent by the golden request",
     )
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument(
@@ -127,6 +127,7 @@ def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
         arguments.destination,
         arguments.version,
         rollout if arguments.apply else None,
+        arguments.test,
     )
     return deploy(
         arguments.model, arguments.evaluation, arguments.parity, arguments.deployment, plan

@@ -1,13 +1,15 @@
 """What the gate judges: a model, and what evaluate and export measured of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset
 from segmentor.errors import ContractError
-from segmentor.onnx_model import MODEL_FILE, OnnxModel
+from segmentor.model_samples import MOST_SAMPLES
+from segmentor.onnx_model import INT8_FILE, MODEL_FILE, OnnxModel
 
 EVALUATION_FILE = "evaluation.json"
 PER_IMAGE_FILE = "per_image.csv"
@@ -19,7 +21,8 @@ class Candidate:
     """A model that wants to be served.
 
     `files` are published by their names; model.onnx is among them. `evaluation` and `parity` are
-    the JSON values as the steps wrote them: the gate distrusts each of their fields.
+    the JSON values as the steps wrote them: the gate distrusts each of their fields. `samples` are
+    test images by file name: a predictor compares its faster engines on them.
     """
 
     files: dict[str, Path]
@@ -27,6 +30,7 @@ class Candidate:
     contract: ModelContract
     evaluation: dict[str, Any]
     parity: dict[str, Any]
+    samples: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -34,8 +38,12 @@ class Candidate:
         return self.digest.removeprefix("sha256:")[:12]
 
 
-def read_candidate(model: Path, evaluation: Path, parity: Path) -> Candidate:
-    """Reads the three inputs; the model is loaded, so that what cannot run is never published.
+def read_candidate(
+    model: Path, evaluation: Path, parity: Path, test: Path | None = None
+) -> Candidate:
+    """Reads the inputs; the model is loaded, so that what cannot run is never published.
+
+    Without a test set nothing is kept to compare faster engines on.
 
     Raises:
         ContractError: a file is missing, malformed, or of another schema version.
@@ -58,9 +66,21 @@ def read_candidate(model: Path, evaluation: Path, parity: Path) -> Candidate:
         PER_IMAGE_FILE: per_image,
         MODEL_FILE: onnx.path,
     }
-    return Candidate(
-        files, onnx.digest, onnx.contract, measured, _read_json(parity, "run the export step")
-    )
+    int8 = onnx.path.with_name(INT8_FILE)
+    if int8.is_file():
+        files[INT8_FILE] = int8
+    figures = _read_json(parity, "run the export step")
+    samples = _choose_samples(Dataset(test)) if test else {}
+    return Candidate(files, onnx.digest, onnx.contract, measured, figures, samples)
+
+
+def _choose_samples(dataset: Dataset) -> dict[str, bytes]:
+    """Images spread evenly over a data set, by file name."""
+    chosen = dataset.samples[:: max(1, len(dataset) // MOST_SAMPLES)][:MOST_SAMPLES]
+    return {
+        f"{position}.{sample.extension}": dataset.image_content(sample)
+        for position, sample in enumerate(chosen)
+    }
 
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -21,13 +21,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with a candidate that passes; `rollout` is None when no cluster is touched."""
+    """What to do with a candidate that passes; `rollout` is None when no cluster is touched.
+
+    Of the images of `test` some are kept with the model.
+    """
 
     target: Target
     thresholds: Thresholds
     destination: str
     version: str
     rollout: Rollout | None
+    test: Path | None = None
 
 
 def deploy(
@@ -40,7 +44,7 @@ def deploy(
         ContractError: an input is not what it should be.
         StoreError: the object store is away, or refuses.
     """
-    candidate = read_candidate(model, evaluation, parity)
+    candidate = read_candidate(model, evaluation, parity, plan.test)
     checks = check_candidate(candidate, plan.thresholds)
     store = ObjectStore.from_environment()
     cluster = previous = None

@@ -13,13 +13,15 @@ from components.deploy.candidate import EVALUATION_FILE, PER_IMAGE_FILE, Candida
 from components.deploy.gate import Check
 from segmentor.digests import digest_bytes, digest_file
 from segmentor.errors import ConfigError, DeployError, StoreError
+from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
 from segmentor.object_store import ObjectStore, ObjectUri
-from segmentor.onnx_model import MODEL_FILE
+from segmentor.onnx_model import INT8_FILE, MODEL_FILE
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = "model.json"
 SCHEMA_VERSION = 1
+_BINARY = "application/octet-stream"
+_MEDIA_TYPES = {EVALUATION_FILE: "application/json", PER_IMAGE_FILE: "text/csv", INT8_FILE: _BINARY}
 # A label value of Kubernetes, and one segment of a key.
 _VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -82,16 +84,18 @@ def publish(
     store.ensure_bucket(folder.bucket)
     record = describe(name, version, candidate, checks)
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / RECORD_FILE
-        path.write_text(
+        written = Path(temporary) / "written"
+        for file, content in candidate.samples.items():
+            written.write_bytes(content)
+            store.upload_file(written, folder.child(SAMPLES_FOLDER).child(file))
+        for file, kind in _MEDIA_TYPES.items():
+            if file in candidate.files:
+                store.upload_file(candidate.files[file], folder.child(file), kind)
+        written.write_text(
             json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
             encoding="utf-8",
         )
-        store.upload_file(
-            candidate.files[EVALUATION_FILE], folder.child(EVALUATION_FILE), "application/json"
-        )
-        store.upload_file(candidate.files[PER_IMAGE_FILE], folder.child(PER_IMAGE_FILE), "text/csv")
-        store.upload_file(path, folder.child(RECORD_FILE), "application/json")
+        store.upload_file(written, folder.child(RECORD_FILE), "application/json")
         store.upload_file(candidate.files[MODEL_FILE], folder.child(MODEL_FILE))
     arrived = digest_bytes(store.read(folder.child(MODEL_FILE)))
     if arrived != candidate.digest:
@@ -111,6 +115,7 @@ def describe(
         "version": version,
         "model_digest": candidate.digest,
         "files": {file: digest_file(path) for file, path in sorted(candidate.files.items())},
+        "samples": {file: digest_bytes(image) for file, image in candidate.samples.items()},
         "contract": {key: contract[key] for key in ("label_map", "input", "output")},
         "provenance": candidate.contract.provenance,
         "evaluation": {

@@ -7,11 +7,15 @@ import uuid
 
 import pytest
 import yaml
+from builders import ROAD, scenes, write_dataset
 from deploy_builders import CHECKPOINT, TEST_SET, write_inputs
 
 from components.deploy.__main__ import boolean, build_parser, main
 from segmentor.digests import digest_bytes, digest_file
+from segmentor.errors import ContractError
+from segmentor.model_samples import MOST_SAMPLES, read_samples
 from segmentor.object_store import ObjectUri
+from segmentor.onnx_model import INT8_FILE, MODEL_FILE
 
 
 @pytest.fixture
@@ -184,3 +188,21 @@ def test_help_answers_at_once(repository):
         check=True,
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_test_images_and_the_int8_model_are_kept_with_the_version(store, bucket, tmp_path):
+    flags = write_inputs(tmp_path)
+    (tmp_path / "model" / INT8_FILE).write_bytes((tmp_path / "model" / MODEL_FILE).read_bytes())
+    test = write_dataset(tmp_path / "test", scenes(20), ROAD)
+    uri = f"{bucket}/road/v1"
+    flags += ["--test", str(tmp_path / "test"), "--version", "v1"]
+    assert main([*flags, "--name", "road", "--destination", bucket]) == 0
+    store.download(ObjectUri.parse(uri), tmp_path / "published")
+    assert (tmp_path / "published" / INT8_FILE).is_file()
+    kept = read_samples(tmp_path / "published")
+    assert len(kept) == MOST_SAMPLES
+    originals = {test.image_content(sample) for sample in test.iter_samples()}
+    assert set(kept.values()) <= originals
+    (tmp_path / "published/samples/0.png").write_bytes(b"another image")
+    with pytest.raises(ContractError, match="samples/0.png: digest"):
+        read_samples(tmp_path / "published")
