@@ -106,25 +106,25 @@ def infer_images(run: Path, source: Path, output: Path) -> Iterator[str]:
 
     Raises:
         ContractError: no model at `run`.
-        DataError: no image at `source`.
-        ImageError: an image cannot be decoded.
+        DataError: no image at `source`, or, after all others are done, images that are no good.
     """
     from components.cli import output_file
-    from pipelines.predict_client import find_images
+    from pipelines.image_files import find_images, predict_each
     from segmentor.image_io import decode_image, encode_png
     from segmentor.inference import predict_mask
     from segmentor.masks import encode_mask, overlay
     from segmentor.onnx_model import OnnxModel
 
-    images = find_images(source)
+    find_images(source)  # a wrong path is said before the model is loaded
     model = OnnxModel(Path(model_location(str(run))))
-    root = source if source.is_dir() else source.parent
-    for image in images:
+
+    def predict(image: Path, target: Path) -> str:
         content = image.read_bytes()
         mask = predict_mask(model.forward, model.contract, content, str(image))
         picture = overlay(decode_image(content, str(image)), mask, model.contract.label_map)
-        target = output / image.relative_to(root)
         for kind, encoded in (("mask", encode_mask(mask)), ("overlay", encode_png(picture))):
             with output_file(target.with_suffix(f".{kind}.png")) as partial:
                 partial.write_bytes(encoded)
-        yield f"{image}  {target.with_suffix('.mask.png')}, {target.with_suffix('.overlay.png')}"
+        return f"{image}  {target.with_suffix('.mask.png')}, {target.with_suffix('.overlay.png')}"
+
+    yield from predict_each(source, output, predict)

@@ -9,8 +9,8 @@ from typing import Any, Self
 import httpx
 
 from components.cli import output_file
+from pipelines.image_files import predict_each
 from segmentor.errors import DataError, PredictorError
-from segmentor.image_io import EXTENSIONS
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -123,44 +123,16 @@ def predict_files(
         DataError: no image at `source`, or, after all others are done, images that were refused.
         PredictorError: the server is away.
     """
-    images = find_images(source)
-    root = source if source.is_dir() else source.parent
-    problems = []
-    for image in images:
-        target = output / image.relative_to(root)
+
+    def predict(image: Path, target: Path) -> PredictedImage:
         try:
-            yield _predict_file(predictor, image, target, outputs)
+            return _predict_file(predictor, image, target, outputs)
         except PredictorError as error:
             if "HTTP 4" not in error.found:
                 raise
-            problems.append(f"{image.name}: {error.found}")
-    if problems:
-        raise DataError.collected(str(source), problems, "the other images are done")
+            raise DataError(str(image), error.found) from error
 
-
-def find_images(source: Path) -> list[Path]:
-    """Returns the file itself, or every image below a folder, sorted.
-
-    Raises:
-        DataError: nothing there, or two images whose results would have one name.
-    """
-    if not source.exists():
-        raise DataError(str(source), "no such file or folder", "an image or a folder of images")
-    if source.is_file():
-        return [source]
-    images = sorted(
-        path for path in source.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file()
-    )
-    if not images:
-        raise DataError(str(source), "no image", f"files that end in {', '.join(EXTENSIONS)}")
-    stems: dict[Path, Path] = {}
-    for image in images:
-        other = stems.setdefault(image.with_suffix(""), image)
-        if other != image:
-            raise DataError(
-                str(image), f"the same name as {other.name}", "one image a name", "rename one"
-            )
-    return images
+    return predict_each(source, output, predict)
 
 
 def _predict_file(

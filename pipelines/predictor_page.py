@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.predict_client import MEDIA_TYPES, Predictor, find_images
+from pipelines.image_files import find_images
+from pipelines.predict_client import MEDIA_TYPES, Predictor
 from segmentor.errors import SegmentorError
 from segmentor.image_io import decode_image
 from segmentor.label_map import LabelClass, LabelMap

@@ -42,7 +42,8 @@ def predict(
     ),
 ) -> None:
     """Send images to a predictor; write masks and overlays."""
-    from pipelines.predict_client import Predictor, find_images, predict_files
+    from pipelines.image_files import find_images
+    from pipelines.predict_client import Predictor, predict_files
 
     find_images(source)  # a wrong path is said before the server is asked
     with Predictor(url, model) as predictor:
@@ -64,7 +65,8 @@ def ui(
 
     Needs a running predictor (`segmentor serve`).
     """
-    from pipelines.predict_client import Predictor, find_images
+    from pipelines.image_files import find_images
+    from pipelines.predict_client import Predictor
     from pipelines.predictor_page import serve_page
 
     with Predictor(url, model) as predictor:  # a predictor that is away is said here

@@ -108,6 +108,23 @@ def test_infer_writes_masks_and_overlays_with_a_model_alone(tmp_path: Path) -> N
     assert decode_image((tmp_path / "out" / "image.overlay.png").read_bytes()).shape == image.shape
 
 
+def test_infer_does_the_other_images_and_then_reports_the_bad_ones(tmp_path: Path) -> None:
+    model = write_red_model(tmp_path / "model")
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(b"no image at all")
+    (images / "b.png").write_bytes(encode_png(np.zeros((30, 50, 3), np.uint8)))
+
+    result = _run("infer", model, images, "--output", tmp_path / "out")
+
+    assert result.exit_code == 3
+    assert "1 problem: " in result.output
+    assert f"{images}/a.png: " in result.output
+    assert "the other images are done" in result.output
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["b.mask.png", "b.overlay.png"]
+
+
 def test_compile_writes_the_committed_pipelines_and_manifests(
     tmp_path: Path, repository: Path
 ) -> None:

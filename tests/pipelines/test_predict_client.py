@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from red_model import write_red_model
 
-from pipelines.predict_client import MEDIA_TYPES, Predictor, find_images, predict_files
+from pipelines.image_files import find_images
+from pipelines.predict_client import MEDIA_TYPES, Predictor, predict_files
 from pipelines.predictor_process import running_predictor
 from segmentor.digests import digest_file
 from segmentor.errors import DataError, PredictorError
@@ -65,7 +66,7 @@ def test_images_that_are_refused_are_reported_together_after_the_others_are_done
 
     with (
         Predictor(url, "red") as predictor,
-        pytest.raises(DataError, match=r"1 problem: a\.png: HTTP 400"),
+        pytest.raises(DataError, match=r"1 problem: \S+/a\.png: HTTP 400"),
     ):
         list(predict_files(predictor, tmp_path, tmp_path / "out"))
 
