@@ -115,9 +115,9 @@ def _bound(port: int) -> Iterator[socket.socket]:
             listener.bind(("0.0.0.0", port))
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                f"http_port {port}",
+                f"port {port}",
                 getattr(error, "strerror", None) or str(error),
                 "a free port",
-                "choose another --http_port",
+                "choose another --http_port (with `segmentor serve`: --port)",
             ) from error
         yield listener
