@@ -77,7 +77,7 @@ def test_a_port_in_use_ends_the_process(predictor, street_model):
         f"--model_dir={street_model}", f"--http_port={predictor.http_port}"
     )
     assert code == 3
-    assert f"http_port {predictor.http_port}" in error
+    assert f"port {predictor.http_port}" in error
     code, error = run_to_its_end(
         f"--model_dir={street_model}",
         f"--http_port={free_port()}",
