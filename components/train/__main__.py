@@ -13,6 +13,8 @@ configuration:
   Hydra overrides follow the flags, e.g.
     model=unet_resnet34 processing.size=[256,512] training.epochs=40 training.loss='{focal: 1}'
   --cfg job prints the composed configuration and exits.
+  --multirun trains every combination of several values and compares them:
+    --multirun --train DIR --val DIR model=tiny,fpn training.learning_rate=0.001,0.003
 """
 
 
@@ -43,6 +45,28 @@ def build_config_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_multirun_parser() -> argparse.ArgumentParser:
+    """Makes the parser of `--multirun`, whose outputs have their places in one folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m components.train",
+        description="Train every combination of the values given, and compare them.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-m", "--multirun", action="store_true", required=True, help="train every combination")
+    add("--train", type=Path, required=True, metavar="DIR", help="data set to learn from")
+    add("--val", type=Path, required=True, metavar="DIR", help="data set to compare on")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="output: a folder a combination, comparison.html and .csv; "
+        "outputs/multirun/<DATE>/<TIME> when left out",
+    )
+    _add_overrides(parser)
+    return parser
+
+
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overrides", default="", metavar="TEXT", help="Hydra overrides in one text"
@@ -66,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(item == "--cfg" or item.startswith("--cfg=") for item in given):
         arguments, _ = build_config_parser().parse_known_args(given)
         return guarded(lambda: _print_config(arguments))
+    if any(item in ("-m", "--multirun") for item in given):
+        several = build_multirun_parser().parse_args(given)
+        return guarded(lambda: _train_several(several))
     return run_step(build_parser(), work, given)
 
 
@@ -76,6 +103,26 @@ def _print_config(arguments: argparse.Namespace) -> None:
     composed = compose_config(split_overrides(arguments.overrides, arguments.override))
     to_train_config(composed)
     sys.stdout.write(to_yaml(composed))
+
+
+def _train_several(arguments: argparse.Namespace) -> None:
+    from components.train.compose import split_overrides
+    from components.train.multirun import default_output, train_all
+    from segmentor.errors import TrainingError
+
+    output = arguments.output or default_output()
+    overrides = split_overrides(arguments.overrides, arguments.override)
+    results = train_all(arguments.train, arguments.val, output, overrides)
+    from components.train.run_table import PAGE, write_tables
+
+    sys.stdout.write(f"{write_tables(output, results)}{output / PAGE}\n")
+    failed = [result.folder.name for result in results if result.error]
+    if failed:
+        raise TrainingError(
+            str(output),
+            f"{len(failed)} of {len(results)} combinations failed ({', '.join(failed)})",
+            remedy="the same command trains them again, and them alone",
+        )
 
 
 if __name__ == "__main__":
