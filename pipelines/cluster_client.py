@@ -47,7 +47,7 @@ def connect(
             KF_PIPELINES_SA_TOKEN_PATH, and KF_PIPELINES_SSL_CA_CERT.
 
     Raises:
-        ConfigError: no endpoint can be found, or it is no URL.
+        ConfigError: no endpoint can be found, it is no URL, or a file of credentials is not there.
         ServerError: nothing answers, or it refuses.
     """
     host = endpoint or environment.get(ENDPOINT, "")
@@ -61,6 +61,10 @@ def connect(
             "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80, then use "
             "http://localhost:8080",
         )
+    for variable in (CA_CERTIFICATES, SERVICE_ACCOUNT_TOKEN):
+        path = environment.get(variable)
+        if path and not Path(path).is_file():
+            raise ConfigError(variable, f"no file {path}", "one that can be read")
     with answering(host):
         client = _client_class()(
             host=host or None,
@@ -84,7 +88,7 @@ def answering(endpoint: str) -> Iterator[None]:
         ServerError: the endpoint is away, refuses, or answers in another language.
     """
     from kfp_server_api import ApiException
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, SSLError
 
     where = endpoint or "Kubeflow Pipelines"
     previous = socket.getdefaulttimeout()
@@ -102,6 +106,13 @@ def answering(endpoint: str) -> Iterator[None]:
         raise _refused(where, error) from error
     except (HTTPError, OSError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, SSLError):
+            raise ServerError(
+                where,
+                f"TLS failed ({reason})",
+                "a certificate that is trusted",
+                f"give the cluster's CA certificate in {CA_CERTIFICATES}",
+            ) from error
         raise ServerError(
             where,
             f"no answer ({type(reason).__name__})",

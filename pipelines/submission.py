@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipelines.cluster_client import answering, connect, ui_address
+from pipelines.cluster_values import check_cluster_values
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.host_runner import SOURCE_FOLDER
 from pipelines.parameters import checked_parameters, load_pipeline
@@ -68,7 +69,8 @@ def submit(
         stream: Takes the progress lines; None is standard error.
 
     Raises:
-        ConfigError: an unknown parameter, a wrong value, a path of this machine, no endpoint.
+        ConfigError: an unknown parameter, a wrong value, a path of this machine, no endpoint, a
+            file of credentials that is not there.
         ServerError: the endpoint is away or refuses.
         SegmentorError: the run that was waited for failed.
         SystemExit: waiting was interrupted; the run goes on.
@@ -76,6 +78,7 @@ def submit(
     values = checked_parameters(pipeline, parameters)
     given = {name: values[name] for name in parameters}
     _refuse_local_paths(given)
+    check_cluster_values(given)
     stream = stream or sys.stderr
     client = connect(endpoint, namespace, environment)
     ui = ui_address(client, environment)

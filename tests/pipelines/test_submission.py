@@ -1,40 +1,22 @@
+"""Submitting to a server that checks every request against kfp-server-api's own models."""
+
 import io
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from kfp_server import Records, kfp_server
+from kfp_server import Records
+from submitting import SOURCE, environment, submitted
 
 from pipelines import run_waiting
 from pipelines.cluster_client import ServerError
 from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
 from pipelines.parameters import load_pipeline
 from pipelines.submission import submit, version_name
-from segmentor.errors import ConfigError, SegmentorError
-
-SOURCE = {"source": "s3://datasets/task.zip"}
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(run_waiting, "SECONDS_BETWEEN_LOOKS", 0.01)
-    with kfp_server() as (address, records):
-        yield address, records
-
-
-def environment(address: str, **more: str) -> dict[str, str]:
-    return {"KF_PIPELINES_ENDPOINT": address, **more}
-
-
-def submitted(server, parameters=SOURCE, variables=None, **options):
-    stream = io.StringIO()
-    where = environment(server[0], **(variables or {}))
-    result = submit(parameters, environment=where, stream=stream, **options)
-    return result, stream.getvalue()
+from segmentor.errors import SegmentorError
 
 
 def test_a_first_submission_makes_pipeline_version_experiment_and_run(server):
@@ -193,59 +175,6 @@ def test_waiting_outlives_a_server_that_restarts_but_not_one_that_stays_away(ser
     server[1].answers_to_lose = run_waiting.LOST_ANSWERS + 1
     with pytest.raises(ServerError, match="refused 503 .restarting"):
         submitted(server, wait=True)
-
-
-def test_a_path_of_this_machine_is_refused_before_anything_is_sent(server):
-    with pytest.raises(ConfigError, match=r"parameter source: 'x\.zip', a path of this machine"):
-        submitted(server, {"source": "x.zip"})
-    assert server[1].requests == []
-
-
-def test_an_unknown_parameter_is_refused_before_anything_is_sent(server):
-    with pytest.raises(ConfigError, match="did you mean seed"):
-        submitted(server, {**SOURCE, "sead": "1"})
-    assert server[1].requests == []
-
-
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        (401, "refused 401 (who are you); set KF_PIPELINES_TOKEN"),
-        (403, "refused 403 (who are you); use credentials that may do this"),
-        (404, "refused 404 (who are you); check that the address"),
-        (500, "refused 500 (who are you)"),
-    ],
-)
-def test_a_server_that_refuses_is_told_in_its_own_words(server, status, message):
-    server[1].refuse = (status, "who are you")
-    with pytest.raises(ServerError) as caught:
-        submitted(server)
-    assert str(caught.value).startswith(f"{server[0]}: {message}")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_login_page_is_recognised(server):
-    server[1].login_page = True
-    with pytest.raises(ServerError, match="not KFP's API, maybe a login page"):
-        submitted(server)
-
-
-def test_an_endpoint_that_is_down_is_told_at_once_and_once(caplog):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    start = time.monotonic()
-    with pytest.raises(ServerError, match="no answer .NewConnectionError"):
-        submit(SOURCE, environment=environment(address), stream=io.StringIO())
-    assert time.monotonic() - start < 10
-    assert caplog.text == ""
-
-
-def test_no_endpoint_and_no_cluster_is_told_with_what_to_do(tmp_path):
-    with pytest.raises(ConfigError, match="KF_PIPELINES_ENDPOINT: not set.*kubectl port-forward"):
-        submit(SOURCE, environment={"KUBECONFIG": str(tmp_path / "none")}, stream=io.StringIO())
-    with pytest.raises(ConfigError, match="'localhost:8080', expected a URL"):
-        submit(SOURCE, endpoint="localhost:8080", environment={}, stream=io.StringIO())
 
 
 def test_a_rerun_from_the_ui_needs_nothing_of_this_machine(server):

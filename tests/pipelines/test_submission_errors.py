@@ -1,0 +1,136 @@
+"""What `segmentor submit` refuses by itself, and how it tells what the server refuses."""
+
+import io
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from submitting import SOURCE, environment, submitted
+
+from pipelines.cluster_client import ServerError
+from pipelines.submission import submit
+from segmentor.errors import ConfigError
+
+
+def test_a_path_of_this_machine_is_refused_before_anything_is_sent(server):
+    with pytest.raises(ConfigError, match=r"parameter source: 'x\.zip', a path of this machine"):
+        submitted(server, {"source": "x.zip"})
+    assert server[1].requests == []
+
+
+def test_an_unknown_parameter_is_refused_before_anything_is_sent(server):
+    with pytest.raises(ConfigError, match="did you mean seed"):
+        submitted(server, {**SOURCE, "sead": "1"})
+    assert server[1].requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("object_store_secret", "", "'', expected a name"),
+        ("train_memory", "8 GB", "'8 GB', expected a quantity as Kubernetes writes it"),
+        ("train_cpu", "", "'', expected a quantity"),
+        ("train_accelerators", "one", "'one', expected a whole number"),
+        ("train_node_selector", '{"gpu": true}', "expected labels whose values are texts"),
+        ("train_tolerations", '[{"keys": "a"}]', "with keys among effect, key, operator"),
+    ],
+)
+def test_what_the_driver_would_refuse_is_refused_before_anything_is_sent(server, name, value, told):
+    with pytest.raises(ConfigError, match=f"parameter {name}: .*{told}"):
+        submitted(server, {**SOURCE, name: value})
+    assert server[1].requests == []
+
+
+def test_right_settings_of_pods_are_taken(server):
+    settings = {
+        "train_memory": "1.5Gi",
+        "train_cpu": "500m",
+        "train_accelerators": "2",
+        "train_node_selector": '{"gpu": "true"}',
+        "train_tolerations": '[{"key": "nvidia.com/gpu", "operator": "Exists"}]',
+    }
+    submitted(server, {**SOURCE, **settings})
+    assert len(server[1].runs) == 1
+
+
+@pytest.mark.parametrize("variable", ["KF_PIPELINES_SSL_CA_CERT", "KF_PIPELINES_SA_TOKEN_PATH"])
+def test_a_file_of_credentials_that_is_not_there_is_named(server, variable, tmp_path):
+    with pytest.raises(ConfigError, match=f"{variable}: no file {tmp_path}/none"):
+        submitted(server, variables={variable: str(tmp_path / "none")})
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(tls_server):
+    with pytest.raises(ServerError) as caught:
+        submit(SOURCE, environment=environment(tls_server), stream=io.StringIO())
+    message = str(caught.value)
+    assert "TLS failed (" in message
+    assert "certificate verify failed" in message
+    assert "CA certificate in KF_PIPELINES_SSL_CA_CERT" in message
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    """A server whose certificate nobody has signed but itself."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+        *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    # Refused handshakes are what is tested, not an error of the server's.
+    server.handle_error = lambda *_arguments: None
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "refused 401 (who are you); set KF_PIPELINES_TOKEN"),
+        (403, "refused 403 (who are you); use credentials that may do this"),
+        (404, "refused 404 (who are you); check that the address"),
+        (500, "refused 500 (who are you)"),
+    ],
+)
+def test_a_server_that_refuses_is_told_in_its_own_words(server, status, message):
+    server[1].refuse = (status, "who are you")
+    with pytest.raises(ServerError) as caught:
+        submitted(server)
+    assert str(caught.value).startswith(f"{server[0]}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_login_page_is_recognised(server):
+    server[1].login_page = True
+    with pytest.raises(ServerError, match="not KFP's API, maybe a login page"):
+        submitted(server)
+
+
+def test_an_endpoint_that_is_down_is_told_at_once_and_once(caplog):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(ServerError, match="no answer .NewConnectionError"):
+        submit(SOURCE, environment=environment(address), stream=io.StringIO())
+    assert time.monotonic() - start < 10
+    assert caplog.text == ""
+
+
+def test_no_endpoint_and_no_cluster_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="KF_PIPELINES_ENDPOINT: not set.*kubectl port-forward"):
+        submit(SOURCE, environment={"KUBECONFIG": str(tmp_path / "none")}, stream=io.StringIO())
+    with pytest.raises(ConfigError, match="'localhost:8080', expected a URL"):
+        submit(SOURCE, endpoint="localhost:8080", environment={}, stream=io.StringIO())
