@@ -106,10 +106,14 @@ def _print_config(arguments: argparse.Namespace) -> None:
 
 
 def _train_several(arguments: argparse.Namespace) -> None:
+    import logging
+
     from components.train.compose import split_overrides
     from components.train.multirun import default_output, train_all
     from segmentor.errors import TrainingError
 
+    # Also under `segmentor`, which shows warnings alone: this may take hours.
+    logging.getLogger("components.train.multirun").setLevel(logging.INFO)
     output = arguments.output or default_output()
     overrides = split_overrides(arguments.overrides, arguments.override)
     results = train_all(arguments.train, arguments.val, output, overrides)

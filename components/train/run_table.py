@@ -68,10 +68,11 @@ def page(ordered: Sequence[Result]) -> str:
         report.tiles(
             [
                 ("best IoU on val", done[0].metrics.get("val_iou", float("nan"))),
-                ("of run", f"{done[0].folder.name}"),
-                ("with", " ".join(done[0].varied)),
+                ("its run", done[0].folder.name),
+                ("failed", len(ordered) - len(done)),
             ]
         )
+        report.paragraph(f"Best with {' '.join(done[0].varied)}")
     for result in ordered:
         if result.error:
             name = f"{result.folder.name} ({' '.join(result.varied)})"
@@ -82,7 +83,8 @@ def page(ordered: Sequence[Result]) -> str:
         "resolution: compare runs of different sizes by evaluate, on the test set.",
     )
     header, rows = table(ordered)
-    report.table(header, [[_shown(cell) for cell in row] for row in rows])
+    # Without the errors, which stand above.
+    report.table(header[:-1], [[row[0], *map(_shown, row[1:-1])] for row in rows])
     if done:
         report.chart(bars(done))
     report.section("Reports")
