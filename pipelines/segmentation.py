@@ -94,6 +94,7 @@ def segmentation(
         override_sets=[],
         model_name=model_name,
         destination=destination,
+        min_iou=min_iou,
     )
     set_basics(ending, data_image, hours=1).set_caching_options(False)
     # Unnamed, as every group is: some backends look a group up by its key, and a name hides that

@@ -101,6 +101,7 @@ def sweep(
         override_sets=override_sets,
         model_name=model_name,
         destination=destination,
+        min_iou=min_iou,
     )
     set_basics(ending, data_image, hours=1).set_caching_options(False)
     # Groups are unnamed: some backends look a group up by its key, and a name hides that

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from components.cli import ArtifactMetadata, run_step, step_parser
 
-PARAMETERS = ("source", "classes", "train_overrides", "override_sets", "model_name", "destination")
+PARAMETERS = (
+    *("source", "classes", "train_overrides", "override_sets", "model_name", "destination"),
+    "min_iou",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

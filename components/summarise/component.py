@@ -17,6 +17,7 @@ def summarise(
     override_sets: list,
     model_name: str,
     destination: str,
+    min_iou: float,
 ):
     """Says how the run ended, whatever happened in it.
 
@@ -31,6 +32,7 @@ def summarise(
         override_sets: Parameter of a sweep; else empty.
         model_name: Parameter of the run.
         destination: Parameter of the run.
+        min_iou: Parameter of the run.
     """
     return dsl.ContainerSpec(
         image=DATA,
@@ -56,6 +58,8 @@ def summarise(
             model_name,
             "--destination",
             destination,
+            "--min-iou",
+            min_iou,
             "--summary",
             summary.path,
         ],

@@ -37,7 +37,7 @@ def summarise(
     final = _read_status(status)
     state = str(final.get("state", "unknown"))
     message = str((final.get("error") or {}).get("message") or "")
-    page = Report(run_name or "Run", run_id)
+    page = Report(run_name or "Run", f"Run {run_id}" if run_id else "")
     if state in SUCCEEDED:
         page.notice("Every step is done.", "good")
     elif state in FAILED:

@@ -34,12 +34,15 @@ def test_a_sweep_shows_its_override_sets(tmp_path):
 
 def test_a_failed_run_shows_its_message_and_what_was_asked_for_escaped(tmp_path):
     status = json.dumps({"state": "FAILED", "error": {"message": "no <GPU>"}})
-    code, page = summarise(tmp_path, status, "--source", "s3://b/<x>.zip", "--run-name", "run 7")
+    asked = ("--source", "s3://b/<x>.zip", "--min-iou", "0.85")
+    code, page = summarise(tmp_path, status, *asked, "--run-name", "run 7", "--run-id", "1763")
     text = page.read_text()
     assert code == 0
     assert "The run ended as FAILED. no &lt;GPU&gt;" in text
     assert "s3://b/&lt;x&gt;.zip" in text
     assert "<h1>run 7</h1>" in text
+    assert "Run 1763" in text
+    assert "<th>min_iou</th><td>0.85</td>" in text
 
 
 def test_a_status_that_is_no_json_object_is_refused(tmp_path, capsys):
