@@ -17,28 +17,10 @@ KSERVE_KINDS = {
     ("serving.kserve.io/v1alpha1", "ServingRuntime"): "servingruntimes",
 }
 SCALARS = {"str": str, "int": int, "bool": bool, "float": (int, float), "datetime": str}
-# Of the Prometheus Operator, whose CRD no package has: the fields of its documentation that we use.
-SERVICE_MONITOR = {
-    "type": "object",
-    "required": ["selector", "endpoints"],
-    "additionalProperties": False,
-    "properties": {
-        "selector": {"type": "object"},
-        "namespaceSelector": {"type": "object"},
-        "endpoints": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "port": {"type": "string"},
-                    "path": {"type": "string"},
-                    "interval": {"type": "string", "pattern": "^[0-9]+s$"},
-                    "scrapeTimeout": {"type": "string", "pattern": "^[0-9]+s$"},
-                },
-            },
-        },
-    },
+MONITORING_KINDS = {
+    ("monitoring.coreos.com/v1", "ServiceMonitor"): "servicemonitors",
+    ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitors",
+    ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrules",
 }
 
 
@@ -47,8 +29,8 @@ def problems(document: dict[str, Any]) -> list[str]:
     kind = (document["apiVersion"], document["kind"])
     if kind in KSERVE_KINDS:
         return [*kserve_problems(document), *webhook_problems(document)]
-    if kind == ("monitoring.coreos.com/v1", "ServiceMonitor"):
-        return _schema_problems(document["spec"], SERVICE_MONITOR)
+    if kind in MONITORING_KINDS:
+        return _schema_problems(document, raw_schema(MONITORING_KINDS[kind]))
     if kind[0] == "kustomize.config.k8s.io/v1beta1":
         return []
     return list(core_problems(document, _model_of(document), document["kind"]))

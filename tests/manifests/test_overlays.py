@@ -40,6 +40,13 @@ def test_a_cluster_takes_every_document(documents):
     assert {key: value for key, value in found.items() if value} == {}
 
 
+def test_a_cluster_with_the_prometheus_operator_takes_the_monitoring(repository):
+    files = sorted((repository / "manifests/monitoring").glob("*.yaml"))
+    documents = [d for file in files for d in yaml.safe_load_all(file.read_text())]
+    assert {"PodMonitor", "PrometheusRule"} <= {document["kind"] for document in documents}
+    assert [problem for document in documents for problem in problems(document)] == []
+
+
 def test_everything_is_in_one_namespace(documents):
     namespaces = {
         document["metadata"].get("namespace")

@@ -30,6 +30,14 @@ spec:
     minReplicas: 1
     model: {modelFormat: {name: onnx-segmentation}, storageUri: s3://m/road/1/}
 """)
+MONITOR = yaml.safe_load("""
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: road}
+spec:
+  selector: {matchLabels: {a: b}}
+  endpoints: [{port: http1, path: /metrics, interval: 15s}]
+""")
 
 
 def _changed(document, path, value):
@@ -45,6 +53,7 @@ def _changed(document, path, value):
 def test_good_documents_pass():
     assert problems(DEPLOYMENT) == []
     assert problems(SERVICE) == []
+    assert problems(MONITOR) == []
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,22 @@ def test_a_missing_required_field_is_refused():
 )
 def test_an_inference_service_is_refused_for(path, value, expected):
     found = problems(_changed(SERVICE, path, value))
+    assert any(expected in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (["spec", "endpoints", 0, "prot"], "x", "Additional properties are not allowed ('prot'"),
+        (["spec", "endpoints", 0, "interval"], "15 s", "does not match"),
+        (["spec", "endpoints", 0, "port"], 8080, "is not of type 'string'"),
+        (["spec", "endpoints", 0, "path"], None, "None is not of type 'string'"),
+        (["spec"], {"endpoints": []}, "'selector' is a required property"),
+        (["kind"], "ServiceMonitors", "no kind"),
+    ],
+)
+def test_a_service_monitor_is_refused_for(path, value, expected):
+    found = problems(_changed(MONITOR, path, value))
     assert any(expected in problem for problem in found), found
 
 
