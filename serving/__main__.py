@@ -32,8 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--engine",
         default="onnxruntime",
-        choices=("onnxruntime", "openvino", "openvino-bf16"),
-        help="what runs the model; onnxruntime is exact, others must agree with it at start",
+        choices=("onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "fast"),
+        help="what runs the model; onnxruntime is exact, others must agree with it at start on the "
+        "images kept with the model; fast takes the fastest that does",
     )
     add("--threads", type=_positive, help="threads of one inference; else the CPUs granted")
     add(

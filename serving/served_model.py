@@ -11,8 +11,9 @@ import numpy as np
 from segmentor.contract import ModelContract
 from segmentor.errors import ContractError
 from segmentor.inference import Forward
-from segmentor.onnx_model import CPU, MODEL_FILE, OnnxModel
-from serving.engines import EXACT, SAMPLES_FOLDER, Engine, choose_engine
+from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
+from segmentor.onnx_model import CPU, INT8_FILE, MODEL_FILE, OnnxModel
+from serving.engines import EXACT, Engine, choose_engine
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def load_model(source: ModelSource) -> ServedModel:
     started = time.perf_counter()
     if "://" in source.location:
         with tempfile.TemporaryDirectory(prefix="segmentor-model-") as folder:
-            served = _open(_download(source.location, Path(folder)), source)
+            served = _open(_download(source, Path(folder)), source)
     else:
         served = _open(Path(source.location), source)
     _warm_up(served)
@@ -92,17 +93,23 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
     )
 
 
-def _download(location: str, folder: Path) -> Path:
+def _download(source: ModelSource, folder: Path) -> Path:
     # Only here: a predictor whose model KServe has mounted starts sooner without the client.
     from segmentor.object_store import ObjectStore, ObjectUri
 
-    uri = ObjectUri.parse(location)
+    uri = ObjectUri.parse(source.location)
     if not uri.key.endswith(".onnx"):
         uri = uri.child(MODEL_FILE)
     path = folder / MODEL_FILE
     store = ObjectStore.from_environment()
     store.download(uri, path)
-    samples = ObjectUri(uri.bucket, uri.key.rpartition("/")[0]).child(SAMPLES_FOLDER)
+    if source.engine == EXACT:
+        return path
+    beside = ObjectUri(uri.bucket, uri.key.rpartition("/")[0])
+    for name in (INT8_FILE, RECORD_FILE):
+        if store.exists(beside.child(name)):
+            store.download(beside.child(name), folder / name)
+    samples = beside.child(SAMPLES_FOLDER)
     if next(store.list_keys(samples), None):
         store.download(samples, folder / SAMPLES_FOLDER)
     return path

@@ -1,12 +1,50 @@
+import dataclasses
+import json
+import shutil
+
 import numpy as np
+import onnx
 import pytest
 
+from segmentor.contract import METADATA_KEY
+from segmentor.errors import ContractError
 from segmentor.image_io import encode_png
-from segmentor.onnx_model import OnnxModel
+from segmentor.object_store import ObjectUri
+from segmentor.onnx_model import INT8_FILE, OnnxModel
+from serving import engines
 from serving.engines import choose_engine, flipped_fraction
 from serving.served_model import ModelSource, load_model
 
 openvino = pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+
+
+@pytest.fixture
+def published(street_model, tmp_path, scene):
+    """A folder as deploy publishes it: the model, its 'INT8' form, and an image."""
+    shutil.copy(street_model / "model.onnx", tmp_path)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "0.png").write_bytes(encode_png(scene))
+    write_int8(tmp_path, OnnxModel(tmp_path).digest)
+    return tmp_path
+
+
+def write_int8(folder, made_from):
+    """Writes a file in the place of the INT8 model: the same network, which says of what it is."""
+    model = onnx.load(folder / "model.onnx")
+    contract = OnnxModel(folder).contract
+    contract = dataclasses.replace(contract, provenance={"float32_digest": made_from})
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})
+    onnx.save(model, folder / INT8_FILE)
+
+
+@pytest.fixture
+def able(monkeypatch):
+    """A processor with all instructions, where OpenVINO runs what this one has."""
+    monkeypatch.setattr(engines, "capabilities", lambda: ("FP32", "BF16", "INT8"))
+
+
+def refusal(caplog) -> str:
+    return next(record.reason for record in caplog.records if record.msg == "engine refused")
 
 
 def test_openvino_in_fp32_gives_the_masks_of_onnxruntime(street_model, scene):
@@ -29,34 +67,78 @@ def test_an_engine_that_disagrees_is_refused_and_the_exact_one_serves(
 ):
     exact = OnnxModel(street_model)
     monkeypatch.setattr(
-        "serving.engines._openvino_forward", lambda *_: lambda images: 1 - exact.forward(images)
+        engines, "compile_forward", lambda *_: lambda images: 1 - exact.forward(images)
     )
     engine, forward = choose_engine("openvino", exact, threads=1, streams=1)
     assert engine == "onnxruntime"
     assert forward == exact.forward
-    assert "engine refused" in caplog.text
+    assert "of the pixels differ from fp32" in refusal(caplog)
 
 
-def test_a_processor_without_bf16_serves_fp32(street_model, monkeypatch, caplog):
-    monkeypatch.setattr("serving.engines._unsupported", lambda *_: "no bf16 instructions")
-    served = load_model(ModelSource("scene", str(street_model), engine="openvino-bf16"))
-    assert served.engine == "onnxruntime"
-    assert "engine refused" in caplog.text
+def test_a_processor_without_the_instructions_serves_fp32_and_says_so(
+    published, monkeypatch, caplog
+):
+    monkeypatch.setattr(engines, "capabilities", lambda: ("FP32",))
+    for engine, instructions in (("openvino-bf16", "BF16"), ("openvino-int8", "INT8")):
+        caplog.clear()
+        served = load_model(ModelSource("scene", str(published), engine=engine))
+        assert served.engine == "onnxruntime"
+        assert f"the processor has no {instructions} instructions" in refusal(caplog)
 
 
-def test_bf16_needs_images_to_be_compared_on(street_model, tmp_path, scene, caplog):
-    (tmp_path / "model.onnx").write_bytes((street_model / "model.onnx").read_bytes())
-    caplog.set_level("INFO")
-    source = ModelSource("scene", str(tmp_path), engine="openvino-bf16")
-    assert load_model(source).engine == "onnxruntime"
-    refused = next(record for record in caplog.records if record.msg == "engine refused")
-    assert "samples/" in refused.reason or "no bf16 instructions" in refused.reason
-    (tmp_path / "samples").mkdir()
-    (tmp_path / "samples" / "a.png").write_bytes(encode_png(scene))
+def test_the_int8_file_is_served_when_it_agrees(published, able, scene):
+    exact = OnnxModel(published)
+    engine, forward = choose_engine("openvino-int8", exact, threads=1, streams=1)
+    assert engine == "openvino-int8"
+    np.testing.assert_allclose(forward(scene[None]), exact.forward(scene[None]), atol=1e-4)
+
+
+def test_the_int8_file_of_another_model_is_refused(published, able, caplog):
+    write_int8(published, "sha256:0")
+    assert choose_engine("openvino-int8", OnnxModel(published), 1, 1)[0] == "onnxruntime"
+    assert "was made from sha256:0" in refusal(caplog)
+    (published / INT8_FILE).unlink()
     caplog.clear()
-    load_model(source)
-    said = " ".join(str(vars(record)) for record in caplog.records)
-    assert "flipped_fraction" in said or "no bf16 instructions" in said
+    assert choose_engine("openvino-int8", OnnxModel(published), 1, 1)[0] == "onnxruntime"
+    assert "--precision both" in refusal(caplog)
+
+
+def test_fast_takes_the_first_that_agrees(published, able, monkeypatch):
+    exact = OnnxModel(published)
+
+    def compile_forward(path, precision, threads, streams):
+        if precision == "bf16":
+            return lambda images: 1 - exact.forward(images)
+        return exact.forward
+
+    monkeypatch.setattr(engines, "compile_forward", compile_forward)
+    assert choose_engine("fast", exact, 1, 1)[0] == "openvino-int8"
+    (published / INT8_FILE).unlink()
+    assert choose_engine("fast", exact, 1, 1)[0] == "openvino"
+
+
+def test_reduced_precision_needs_images_to_be_compared_on(published, able, caplog):
+    shutil.rmtree(published / "samples")
+    source = ModelSource("scene", str(published), engine="openvino-bf16")
+    assert load_model(source).engine == "onnxruntime"
+    assert "samples/" in refusal(caplog)
+
+
+def test_a_damaged_sample_ends_the_start(published):
+    (published / "model.json").write_text(json.dumps({"samples": {"0.png": "sha256:0"}}))
+    with pytest.raises(ContractError, match=r"samples/0\.png.*expected sha256:0"):
+        load_model(ModelSource("scene", str(published), engine="openvino"))
+
+
+def test_int8_and_samples_come_with_a_model_of_an_object_store(
+    published, able, store, store_environment, monkeypatch
+):
+    for name, value in store_environment.items():
+        monkeypatch.setenv(name, value)
+    store.ensure_bucket("models")
+    store.upload_folder(published, ObjectUri.parse("s3://models/engines/v1"))
+    source = ModelSource("scene", "s3://models/engines/v1/", engine="openvino-int8")
+    assert load_model(source).engine == "openvino-int8"
 
 
 def test_the_share_of_changed_pixels_is_measured(street_model, scene):
