@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-UNUSED = ("kubernetes", "pandas")
+UNUSED = ("httpx", "kubernetes", "pandas", "requests", "tabulate")
 
 
 class _StandIn(ModuleType):
