@@ -8,8 +8,14 @@ from typing import Any
 from components.cli import ArtifactMetadata, output_folder
 from components.deploy.candidate import Candidate, read_candidate
 from components.deploy.champion import check_champion
+from components.deploy.cluster import FIELD_MANAGER, Cluster
 from components.deploy.gate import Check, Thresholds, check_candidate, require_passed
-from components.deploy.inference_service import Target, render_inference_service, to_yaml
+from components.deploy.inference_service import (
+    Target,
+    render_inference_service,
+    to_yaml,
+    without_what_others_set,
+)
 from components.deploy.publishing import Publication, publish
 from components.deploy.serving_cluster import Rollout, serve, served_now, storage_uri_of
 from segmentor.object_store import ObjectStore
@@ -49,8 +55,6 @@ def deploy(
     store = ObjectStore.from_environment()
     cluster = previous = None
     if plan.rollout is not None:
-        from components.deploy.cluster import Cluster
-
         cluster = Cluster()
         previous = served_now(cluster, plan.target)
         if uri := storage_uri_of(previous):
@@ -69,6 +73,7 @@ def deploy(
     )
     url = ""
     if cluster is not None and plan.rollout is not None:
+        manifest = without_what_others_set(manifest, previous, FIELD_MANAGER)
         url = serve(cluster, plan.target, manifest, candidate, previous, plan.rollout)
     record = _record(plan, candidate, checks, publication, storage_uri_of(previous), url)
     with output_folder(deployment) as folder:

@@ -13,6 +13,8 @@ API_VERSION = "serving.kserve.io/v1beta1"
 MODEL_FORMAT = "onnx-segmentation"
 PREFIX = "segmentor.io"
 STOP = "serving.kserve.io/stop"
+# What is said for an InferenceService that this step makes, and left to whoever else says it.
+DEFAULTS = ("terminationGracePeriodSeconds", "deploymentStrategy")
 # Facts of the contract's provenance that an operator looks for on the cluster.
 _PROVENANCE = ("git_revision", "config_digest", "checkpoint_digest", "train_dataset_digest")
 
@@ -68,7 +70,7 @@ def render_inference_service(
     provenance: dict[str, Any],
     test_digest: str,
 ) -> dict[str, Any]:
-    """Returns the manifest: what this step decides, and nothing else.
+    """Returns the manifest: what this step decides, and two defaults of a rollout.
 
     Replicas, resources and scaling are not in it: with server-side apply they stay with whoever
     owns them (manifests/), and a deployment never resets them.
@@ -120,6 +122,33 @@ def render_inference_service(
         },
         "spec": {"predictor": predictor},
     }
+
+
+def without_what_others_set(
+    manifest: dict[str, Any], live: dict[str, Any] | None, manager: str
+) -> dict[str, Any]:
+    """Leaves out of the manifest the defaults that another field manager has set in its own way.
+
+    A predictor with one GPU, for example, must end its old pod first: overlays/gpu says so, and
+    applying our default over it would leave the new pod waiting for a second device.
+
+    Args:
+        manifest: Of render_inference_service.
+        live: The object on the cluster; None when there is none.
+        manager: Whose fields do not count: this step's.
+    """
+    owned = {
+        field.removeprefix("f:")
+        for entry in (live or {}).get("metadata", {}).get("managedFields", [])
+        if entry.get("manager") != manager
+        for field in entry.get("fieldsV1", {}).get("f:spec", {}).get("f:predictor", {})
+    }
+    predictor = {
+        key: value
+        for key, value in manifest["spec"]["predictor"].items()
+        if key not in DEFAULTS or key not in owned
+    }
+    return {**manifest, "spec": {"predictor": predictor}}
 
 
 def stopped(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def webhook_problems(document: dict[str, Any]) -> Iterator[str]:
         numbers = isinstance(least, int) and isinstance(most, int)  # else the schema says it
         if numbers and (least < 0 or most < 0 or (most and least > most)):
             yield f"spec.predictor: minReplicas {least}, maxReplicas {most}"
+        yield from _scaling_problems(document["metadata"].get("annotations", {}), predictor)
         if "name" in model:
             yield "spec.predictor.model.name: not allowed"
         if "storageUri" in model and "storageUris" in predictor:
@@ -118,6 +119,24 @@ def webhook_problems(document: dict[str, Any]) -> Iterator[str]:
     for container in containers:
         if any(variable["name"] == "PYTHONPATH" for variable in container.get("env", [])):
             yield "env: PYTHONPATH is refused"
+
+
+def _scaling_problems(annotations: dict[str, str], predictor: dict[str, Any]) -> Iterator[str]:
+    """KServe makes the HorizontalPodAutoscaler itself, in Standard mode, from these fields."""
+    autoscaler = annotations.get("serving.kserve.io/autoscalerClass")
+    if autoscaler not in (None, "hpa", "keda", "none", "external"):
+        yield f"autoscalerClass {autoscaler}"
+    if annotations.get("serving.kserve.io/deploymentMode") != "Standard":
+        # Knative's rules, which the default mode may be.
+        if "deploymentStrategy" in predictor:
+            yield "deploymentStrategy is refused in any mode but Standard"
+        if predictor.get("scaleMetric", "rps") not in ("rps", "concurrency"):
+            yield f"scaleMetric {predictor['scaleMetric']} is refused in any mode but Standard"
+    elif autoscaler == "hpa":
+        if predictor.get("scaleMetric", "cpu") not in ("cpu", "memory"):
+            yield f"scaleMetric {predictor['scaleMetric']} is none of an HPA's"
+        if not 1 <= predictor.get("scaleTarget", 80) <= 100:
+            yield f"scaleTarget {predictor['scaleTarget']} is no percentage"
 
 
 def _model_of(document: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 
-from components.deploy.inference_service import Target, render_inference_service
+from components.deploy.inference_service import DEFAULTS, Target, render_inference_service
 from serving.__main__ import build_parser
 from tests.manifests.schemas import problems
 
@@ -231,8 +231,12 @@ def test_the_deploy_step_and_the_manifests_agree(rendered):
     assert {key: theirs[key] for key in ("modelFormat", "runtime", "protocolVersion")} == {
         key: model[key] for key in ("modelFormat", "runtime", "protocolVersion")
     }
-    for key, value in applied["spec"]["predictor"].items():
-        assert ours["spec"]["predictor"][key] == value
+    for overlay in OVERLAYS:
+        theirs = _service(rendered(overlay))["spec"]["predictor"]
+        for key, value in applied["spec"]["predictor"].items():
+            # Of what is a default, the manifests may say otherwise: the step leaves it alone.
+            assert theirs[key] == value or (overlay, key) == ("gpu", "deploymentStrategy")
+    assert {"terminationGracePeriodSeconds", "deploymentStrategy"} == set(DEFAULTS)
     mode = "serving.kserve.io/deploymentMode"
     assert applied["metadata"]["annotations"][mode] == ours["metadata"]["annotations"][mode]
 

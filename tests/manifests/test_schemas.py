@@ -30,6 +30,8 @@ spec:
     minReplicas: 1
     model: {modelFormat: {name: onnx-segmentation}, storageUri: s3://m/road/1/}
 """)
+CLASS = "serving.kserve.io/autoscalerClass"
+MODE = "serving.kserve.io/deploymentMode"
 MONITOR = yaml.safe_load("""
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -95,11 +97,27 @@ def test_a_missing_required_field_is_refused():
         (["metadata", "name"], "Road", "metadata.name"),
         (["spec", "predictor", "model", "env"], [{"name": "PYTHONPATH", "value": "/x"}], "PYTHON"),
         (["apiVersion"], "serving.kserve.io/v1", "no kind"),
+        (["metadata", "annotations"], {CLASS: "hpah"}, "autoscalerClass hpah"),
+        (["spec", "predictor", "scaleMetric"], "cpu", "refused in any mode but Standard"),
+        (["spec", "predictor", "deploymentStrategy"], {"type": "Recreate"}, "any mode but"),
     ],
 )
 def test_an_inference_service_is_refused_for(path, value, expected):
     found = problems(_changed(SERVICE, path, value))
     assert any(expected in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("predictor", "expected"),
+    [({"scaleMetric": "rps"}, "none of an HPA's"), ({"scaleTarget": 700}, "no percentage")],
+)
+def test_an_autoscaler_that_kserve_refuses_is_refused(predictor, expected):
+    service = copy.deepcopy(SERVICE)
+    service["metadata"]["annotations"] = {CLASS: "hpa", MODE: "Standard"}
+    service["spec"]["predictor"] |= {"scaleMetric": "cpu", "scaleTarget": 70, "maxReplicas": 2}
+    assert problems(service) == []
+    service["spec"]["predictor"] |= predictor
+    assert any(expected in problem for problem in problems(service))
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,10 @@ class Objects:
             self._applied[key], merged = self.preview(key, manager, config, force)
             if key in self._live:
                 merged["status"] = self._live[key].get("status", {})
+            merged["metadata"]["managedFields"] = [
+                {"manager": name, "operation": "Apply", "fieldsV1": _fields(value)}
+                for name, value in self._applied[key].items()
+            ]
             self._store(key, merged)
             return copy.deepcopy(self._live[key])
 
@@ -112,6 +116,11 @@ def _without_version(value: dict[str, Any]) -> dict[str, Any]:
     metadata = value["metadata"].items()
     stamped = ("generation", "resourceVersion")
     return {**value, "metadata": {key: item for key, item in metadata if key not in stamped}}
+
+
+def _fields(value: dict[str, Any]) -> dict[str, Any]:
+    """Writes the names of fields as Kubernetes' fieldsV1 does."""
+    return {f"f:{k}": _fields(v) if isinstance(v, dict) else {} for k, v in value.items()}
 
 
 def _conflicts(ours: Any, theirs: Any, path: str):

@@ -115,6 +115,21 @@ def test_a_worse_model_does_not_replace_the_champion(api_server, plan, store, tm
     assert _uri(api_server).endswith("/v2/")
 
 
+def test_how_the_manifests_roll_out_is_theirs_to_say(api_server, plan, tmp_path):
+    """As overlays/gpu: a surge pod would wait for a second device."""
+    manifest = scaled(NAMESPACE, 1)
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
+    manifest["spec"]["predictor"]["deploymentStrategy"] = strategy
+    manifest["metadata"]["annotations"] = {"serving.kserve.io/deploymentMode": "Standard"}
+    assert api_server.apply(manifest).status_code == 200
+    for version in ("v1", "v2"):
+        deploy(*write_artifacts(tmp_path / version), replace(plan, version=version))
+        predictor = api_server.service()["spec"]["predictor"]
+        assert predictor["deploymentStrategy"] == strategy
+        assert predictor["terminationGracePeriodSeconds"] == 45
+        assert predictor["model"]["storageUri"].endswith(f"/{version}/")
+
+
 def test_kubectl_is_told_when_it_would_take_the_version_back(api_server, plan, tmp_path):
     deploy(*write_artifacts(tmp_path / "v1"), replace(plan, version="v1"))
     manifest = scaled(NAMESPACE, 2)
