@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.process_lifetime import end_with_parent
@@ -30,8 +31,19 @@ class HostRunner:
     def run(self, step: StepCommand) -> int:
         """Runs the command in the run folder, its output into the log; returns its exit code.
 
-        Whatever ends this (a failure, Ctrl-C), no process of the command is left.
+        Whatever ends this (a failure, Ctrl-C), no process of the command is left: a thread starts
+        it and sees it to its end. Python raises what a signal asks for in the main thread, where it
+        could fall between the start of the process and the first line that knows of it.
         """
+        with ThreadPoolExecutor(1, "step") as thread:
+            running = thread.submit(self._run, step)
+            try:
+                return running.result()
+            finally:
+                if not running.done():
+                    self.stop()
+
+    def _run(self, step: StepCommand) -> int:
         executable, *arguments = step.command
         if executable in _PYTHON_NAMES:
             executable = sys.executable

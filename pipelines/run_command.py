@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.early_checks import check_step_options
@@ -17,6 +18,11 @@ from pipelines.run_summary import summary
 from pipelines.store import embedded_store
 from segmentor.errors import ConfigError, DataError
 from segmentor.object_store import is_object_uri
+
+SMALL_NETWORK = (
+    "network:    'tiny', 0.7 million parameters: quick on a laptop. For real work add overrides "
+    "such as model=unet_resnet34 processing.max_pixels=262144"
+)
 
 
 def run_export(
@@ -45,11 +51,10 @@ def run_export(
     parameters = parameters_for(export, overrides, assignments, pipeline)
     plan = plan_run(runner, parameters, folder, pipeline)
     print(f"run folder: {folder}{' (goes on)' if plan.earlier else ''}", file=sys.stderr)
-    again = ["segmentor", "run", "--export", export, "--output", str(folder)]
-    again += [f"--runner={runner}"] if runner != "host" else []
-    again += [f"--pipeline={pipeline.stem}"] if pipeline != SEGMENTATION_YAML else []
-    again += [word for assignment in assignments for word in ("--param", assignment)]
-    with _saying_how_to_go_on([*again, *overrides]), object_store(folder) as environment:
+    if uses_default_network(plan.values):
+        print(SMALL_NETWORK, file=sys.stderr)
+    command = _command(export, overrides, assignments, runner, folder, pipeline)
+    with _saying_how_to_go_on(command), object_store(folder) as environment:
         record = run_local(runner, parameters, folder, pipeline=pipeline, environment=environment)
     print(summary(record))
 
@@ -90,6 +95,31 @@ def _override_parameters(overrides: Sequence[str], pipeline: Path) -> dict[str, 
     return {"train_overrides": shlex.join(overrides)}
 
 
+def uses_default_network(values: Mapping[str, Any]) -> bool:
+    """Says whether a training of the run takes the default network."""
+    from components.train.compose import compose_config, split_overrides
+
+    texts = values.get("override_sets", [values.get("train_overrides", "")])
+    default = compose_config([])["model"]
+    return any(compose_config(split_overrides(text, []))["model"] == default for text in texts)
+
+
+def _command(
+    export: str,
+    overrides: Sequence[str],
+    assignments: Sequence[str],
+    runner: Runner,
+    folder: Path,
+    pipeline: Path,
+) -> list[str]:
+    """Returns the command line that goes on with a run in its folder."""
+    words = ["segmentor", "run", "--export", export, "--output", str(folder)]
+    words += [f"--runner={runner}"] if runner != "host" else []
+    words += [f"--pipeline={pipeline.stem}"] if pipeline != SEGMENTATION_YAML else []
+    words += [word for assignment in assignments for word in ("--param", assignment)]
+    return [*words, *overrides]
+
+
 @contextlib.contextmanager
 def _saying_how_to_go_on(command: Sequence[str]) -> Iterator[None]:
     """Says, when a run is stopped or fails, that the same command goes on where it was."""
@@ -98,8 +128,9 @@ def _saying_how_to_go_on(command: Sequence[str]) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         print(f"to go on: {shlex.join(command)}", file=sys.stderr)
         raise
-    except RunFailedError:
-        print(f"when it is mended, go on with: {shlex.join(command)}", file=sys.stderr)
+    except RunFailedError as error:
+        if error.record.has_something_to_keep:
+            print(f"when it is mended, go on with: {shlex.join(command)}", file=sys.stderr)
         raise
 
 

@@ -136,7 +136,8 @@ def _earlier_run(folder: Path) -> RunRecord | None:
         record = RunRecord.read(folder)
         if record.state == "done":
             raise ConfigError(str(folder), "a run that is done", "a new folder for each run", _ANEW)
-        return record
+        # Mending a first step means another export or other parameters, and nothing can be mixed.
+        return record if record.has_something_to_keep else None
     # Left by a run that was stopped before its first step; nothing of a person is in them.
     ours = (STORE, LOCK, ARTIFACTS, CONFIGS, LOGS)
     if any(path.name not in ours for path in folder.iterdir()):

@@ -67,6 +67,11 @@ class RunRecord:
     artifacts: tuple[ArtifactRecord, ...]
     inputs: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def has_something_to_keep(self) -> bool:
+        """Whether a run that goes on in the folder need not begin anew."""
+        return bool(self.steps) and self.steps[0].state == "done"
+
     def artifact(self, step: str, output: str) -> Path:
         """Returns the path of an output artifact.
 
