@@ -8,6 +8,9 @@ from segmentor.errors import MaskError
 from segmentor.image_io import decode_index, encode_index
 from segmentor.label_map import LabelMap
 
+# A pass for each of so many classes is faster than a histogram.
+FEW_CLASSES = 24
+
 
 def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> list[int]:
     """Counts the pixels of each class, in the order of the label map; ignored pixels are left out.
@@ -15,6 +18,11 @@ def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> l
     Raises:
         MaskError: a pixel holds neither a class index nor ignore_index; the first is named.
     """
+    classes = len(label_map)
+    if classes <= FEW_CLASSES:
+        few = [int(np.count_nonzero(mask == index)) for index in range(classes)]
+        if sum(few) + np.count_nonzero(mask == label_map.ignore_index) == mask.size:
+            return few
     # OpenCV counts in float32, exact up to 2^24: so at most that many pixels at once.
     rows = max(1, (1 << 24) // max(1, mask.shape[1]))
     counts = sum(
@@ -22,7 +30,6 @@ def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> l
         for top in range(0, mask.shape[0], rows)
     )
     counts = np.ravel(counts)
-    classes = len(label_map)
     stray = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != label_map.ignore_index]
     if stray:
         y, x = (int(v) for v in np.argwhere(mask == stray[0])[0])

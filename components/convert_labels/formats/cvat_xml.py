@@ -127,21 +127,16 @@ def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
 
 def _values(kind: str, attributes: Mapping[str, str]) -> NDArray[np.float64]:
     if kind == "polygon":
-        return np.array(
-            [float(v) for pair in attributes["points"].split(";") for v in _pair(pair)], np.float64
-        )
+        points = attributes["points"]
+        for pair in points.split(";"):
+            if pair.count(",") != 1:
+                raise ValueError(f"point '{pair[:40]}'")
+        return np.array(list(map(float, points.replace(";", ",").split(","))), np.float64)
     if kind == "mask":
         box = [int(float(attributes[name])) for name in _MASK_BOX]
-        runs = [int(run) for run in attributes["rle"].split(",")] if attributes["rle"] else []
+        runs = list(map(int, attributes["rle"].split(","))) if attributes["rle"] else []
         return np.array(box + runs, np.float64)
     return np.array([float(attributes[name]) for name in _NUMBERS[kind]], np.float64)
-
-
-def _pair(text: str) -> list[str]:
-    values = text.split(",")
-    if len(values) != 2:
-        raise ValueError(f"point '{text[:40]}'")
-    return values
 
 
 def _colour(text: str, position: int) -> Colour:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from components.convert_labels.exports import Shape
 from components.convert_labels.formats.cvat_xml import parse_shape
-from components.convert_labels.painting import column_runs
-from components.convert_labels.run_lengths import runs_of_counts, unpack_counts
+from components.convert_labels.rasterising import shape_runs
+from components.convert_labels.run_lengths import runs_of_counts, runs_of_many, unpack_counts
 from segmentor.errors import MaskError
 from tests.components.convert_labels.label_builders import (
     Drawn,
@@ -43,6 +43,19 @@ def test_packed_counts_of_pycocotools_are_unpacked(mask: NDArray[np.bool_]) -> N
     assert unpack_counts(packed, "mask").tolist() == plain_runs(mask.T.ravel())
 
 
+@given(
+    arrays.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(1, 25), st.integers(1, 25)))
+)
+def test_many_masks_unpacked_at_once_are_those_unpacked_one_by_one(
+    masks: NDArray[np.bool_],
+) -> None:
+    packed = [coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"] for mask in masks]
+    found = runs_of_many(packed, masks[0].size)
+    assert len(found) == len(masks)
+    for mask, runs in zip(masks, found, strict=True):
+        assert (filled(*runs, mask.size) == mask.T.ravel()).all()
+
+
 def test_packed_counts_of_a_large_image_are_unpacked() -> None:
     random = np.random.default_rng(0)
     mask = np.asfortranarray((random.random((3000, 2000)) > 0.9999).astype(np.uint8))
@@ -57,7 +70,7 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 ) -> None:
     record = ("mask", cvat_attributes(Drawn("mask", "car", mask, left=left, top=top)))
     (shape,) = parse_shape(record, "mask")
-    flat = filled(*column_runs(shape, (height, width), "mask"), height * width)
+    flat = filled(*shape_runs([shape], (height, width), ["mask"])[0], height * width)
     expected = np.zeros((height, width), np.bool_)
     for y, x in np.argwhere(mask):
         if 0 <= y + top < height and 0 <= x + left < width:
@@ -68,7 +81,7 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 def test_run_lengths_that_do_not_add_up_are_refused() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
     with pytest.raises(MaskError, match=r"a.png: run lengths that sum to 15, expected 16"):
-        column_runs(shape, (10, 10), "a.png")
+        shape_runs([shape], (10, 10), ["a.png"])
 
 
 @pytest.mark.parametrize("packed", [b"\x00\xff", b"ooooooooooooooooo1", b"o", b"zz~"])

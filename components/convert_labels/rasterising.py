@@ -1,0 +1,141 @@
+"""Shapes to the pixels that they cover, as runs by columns of the whole image, exactly as CVAT.
+
+Polygons and boxes are rasterised by pycocotools, ellipses by OpenCV with rounded centre and axes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pycocotools.mask as coco
+from numpy.typing import NDArray
+
+from components.convert_labels.exports import Shape
+from components.convert_labels.run_lengths import (
+    Integers,
+    Runs,
+    runs_of_counts,
+    runs_of_many,
+)
+from segmentor.errors import MaskError
+
+# A coordinate this far outside is a unit error; the rasteriser would take minutes.
+MAX_COORDINATE = 1e6
+_OUTLINED = ("polygon", "box")
+
+
+def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], places: Sequence[str]) -> list[Runs]:
+    """Returns what each shape covers: starts and lengths of runs by columns of the whole image.
+
+    Args:
+        shapes: The shapes of one image.
+        size: (height, width) of the image.
+        places: What to call each shape in errors.
+
+    Raises:
+        MaskError: coordinates that are none, or run lengths that do not add up.
+    """
+    points = {}
+    for position, (shape, where) in enumerate(zip(shapes, places, strict=True)):
+        _check(shape, where)
+        if shape.kind in _OUTLINED:
+            outline = corners(shape) if shape.kind == "box" else shape.values.tolist()
+            if len(outline) < 6:
+                raise MaskError(where, f"{len(outline) // 2} points", "at least 3")
+            points[position] = outline
+    runs: dict[int, Runs] = {}
+    if points:
+        # All at once: a call for each would cost more than the rasterising.
+        packed = coco.frPyObjects(list(points.values()), size[0], size[1])
+        found = runs_of_many([entry["counts"] for entry in packed], size[0] * size[1])
+        runs = dict(zip(points, found, strict=True))
+    return [
+        runs[position] if position in runs else _other_runs(shape, size, where)
+        for position, (shape, where) in enumerate(zip(shapes, places, strict=True))
+    ]
+
+
+def corners(shape: Shape) -> list[float]:
+    """Returns the corners of a box, turned clockwise about its centre by its rotation."""
+    left, top, right, bottom = shape.values.tolist()
+    points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    if shape.rotation:
+        centre = np.array([(left + right) / 2, (top + bottom) / 2])
+        angle = math.radians(shape.rotation)
+        cosine, sine = math.cos(angle), math.sin(angle)
+        points = (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+    flat: list[float] = points.ravel().tolist()
+    return flat
+
+
+def _check(shape: Shape, where: str) -> None:
+    values = shape.values
+    # One pass: the largest of what holds a NaN is NaN, and no comparison with it is true.
+    if not (np.abs(values).max(initial=0) < math.inf and math.isfinite(shape.rotation)):
+        raise MaskError(where, "a coordinate that is no number", "finite numbers")
+    if shape.kind in ("mask", "rle"):
+        return
+    if np.abs(values).max(initial=0) > MAX_COORDINATE:
+        raise MaskError(where, "a coordinate beyond a million", "pixels of the image")
+
+
+def _other_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
+    if shape.kind == "ellipse":
+        return _bit_runs(_ellipse(shape, size).T)
+    if shape.kind == "mask":
+        return _box_mask_runs(shape, size, where)
+    stated = (int(shape.values[0]), int(shape.values[1]))
+    if stated != size:
+        raise MaskError(where, f"run lengths of {stated}", f"the image's {size}")
+    return runs_of_counts(shape.values[2:].astype(np.int64), size[0] * size[1], where)
+
+
+def _box_mask_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
+    """CVAT's mask: runs by rows of a box; what lies outside the image is cut off."""
+    left, top, width, height = (int(value) for value in shape.values[:4])
+    if width < 0 or height < 0 or width * height > 1 << 31:
+        raise MaskError(where, f"a box of {width} x {height}", "the size of the mask")
+    starts, lengths = runs_of_counts(shape.values[4:].astype(np.int64), width * height, where)
+    edges = np.zeros(width * height + 1, np.int8)
+    edges[starts] = 1
+    edges[starts + lengths] -= 1
+    bits = np.cumsum(edges[:-1], dtype=np.int8).reshape(height, width)
+    bits = bits[max(0, -top) : max(0, size[0] - top), max(0, -left) : max(0, size[1] - left)]
+    if not bits.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    starts, lengths = _bit_runs(bits.T)
+    # From columns of the box to columns of the image; a run may span several columns.
+    rows = bits.shape[0]
+    if rows == size[0]:
+        return starts + max(0, left) * rows, lengths
+    return _split_at_columns(starts, lengths, rows, size[0], max(0, left), max(0, top))
+
+
+def _split_at_columns(
+    starts: Integers, lengths: Integers, rows: int, height: int, left: int, top: int
+) -> Runs:
+    """Cuts runs over a box of `rows` at its column ends, and moves them into the image."""
+    first, last = starts // rows, (starts + lengths - 1) // rows
+    pieces = last - first + 1
+    which = np.repeat(np.arange(starts.size), pieces)
+    column = first[which] + (np.arange(which.size) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    begin = np.maximum(starts[which], column * rows)
+    end = np.minimum((starts + lengths)[which], (column + 1) * rows)
+    return (column + left) * height + top + (begin - column * rows), end - begin
+
+
+def _ellipse(shape: Shape, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Source: CVAT, dataset_manager/formats/transformations.py, EllipsesToMasks."""
+    centre_x, centre_y, radius_x, radius_y = shape.values.tolist()
+    canvas = np.zeros(size, np.uint8)
+    centre = (round(centre_x), round(centre_y))
+    axes = (round(abs(radius_x)), round(abs(radius_y)))
+    cv2.ellipse(canvas, centre, axes, shape.rotation, 0, 360, 1, thickness=-1)
+    return canvas
+
+
+def _bit_runs(bits: NDArray[np.generic]) -> Runs:
+    flat = np.concatenate(([0], bits.ravel(), [0])).astype(np.int8)
+    edges = np.flatnonzero(np.diff(flat))
+    return edges[::2], edges[1::2] - edges[::2]
