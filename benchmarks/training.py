@@ -1,18 +1,20 @@
-"""Training speed: our step's loop beside plain PyTorch loops, paired in one run.
+"""Training speed: our step's loop beside a plain loop, Lightning and MONAI, paired in one run.
 
-    python benchmarks/training.py [--rounds 5] [--batches 8]
+    pip install -e .[trainer,dev,benchmarks]
+    python benchmarks/training.py [--rounds 5] [--batches 8] [--encoder NAME]
 
-Same network, data, batch size and augmentation; each round runs every loop once, in turn, so that
-another process on the machine disturbs all of them alike. Figures are medians over the rounds.
+Same network, data, batches, augmentation and loss; each round runs every loop once, in turn, so
+that another process on the machine disturbs all of them alike. Ratios are paired within a round;
+figures are medians over the rounds. All loops read from our cache of decoded images: what Lightning
+and MONAI would lose by decoding each image in each epoch is not counted.
 
-Wall seconds say what a user waits; seconds of CPU time hardly depend on what else the machine does,
-most of all with OMP_NUM_THREADS=1.
+Wall seconds say what a user waits; CPU seconds hardly depend on what else the machine does.
 
-* `plain`: float32, DataLoader, AdamW; what a first training script looks like.
-* `as SMP's example`: the same with a metric in each step (smp.metrics.get_stats), as the Lightning
-  module of segmentation-models-pytorch's example does; without Lightning's own cost.
-* `plain, our precision`: bfloat16, channels last, fused AdamW: our settings without our code.
-* `segmentor`: the Catalyst runner with losses, counts and checks.
+* `plain`: float32, AdamW; what a first training script looks like.
+* `Lightning, as SMP's example`: its module, with `smp.metrics.get_stats` and logging in each step.
+* `MONAI`: `monai.engines.SupervisedTrainer`.
+* `plain, our settings`: bfloat16, channels last, fused AdamW: our settings without our code.
+* `segmentor, float32` and `segmentor`: the Catalyst runner with losses, counts and checks.
 """
 
 import argparse
@@ -23,26 +25,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / part) for part in ("", "tests")]
 
-import segmentation_models_pytorch as smp  # noqa: E402
 import torch  # noqa: E402
 from builders import ROAD, scenes, write_dataset  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from components.train.compose import compose_config  # noqa: E402
 from components.train.config import to_train_config  # noqa: E402
 from components.train.loaders import make_loaders  # noqa: E402
 from components.train.losses import SegmentationLoss, default_terms  # noqa: E402
+from components.train.precision import keep_depthwise_float32  # noqa: E402
 from components.train.runner import SegmentationRunner  # noqa: E402
 from components.train.training import Places, make_network, make_run  # noqa: E402
 
 BATCH = 4
 SIZE = (128, 416)
-
+RATE = 1e-3
 
 # Seconds of wall clock and of CPU time.
 Spent = tuple[float, float]
@@ -62,66 +66,88 @@ def since(start: Spent) -> Spent:
 class Comparison:
     """The loops over one data set; each method trains the batches once and returns seconds."""
 
-    def __init__(self, folder: Path, batches: int) -> None:
-        self.folder, self.batches = folder, batches
+    def __init__(self, folder: Path, batches: int, encoder: str) -> None:
+        self.folder = folder
         self.train = write_dataset(folder / "train", scenes(BATCH * batches, ROAD, (375, 1242)))
         self.val = write_dataset(folder / "val", scenes(1, ROAD, (375, 1242), first_seed=900))
-        overrides = ["processing=road", f"training.batch_size={BATCH}", "training.overlays=0"]
-        self.fast = to_train_config(compose_config([*overrides, "training.precision=bf16"]))
-        self.full = to_train_config(compose_config([*overrides, "training.precision=fp32"]))
+        common = ["processing=road", f"training.batch_size={BATCH}", "training.overlays=0"]
+        common.append(f"model.encoder={encoder}")
+        self.ours = to_train_config(compose_config(common))
+        self.full = to_train_config(compose_config([*common, "training.precision=fp32"]))
+        self.loss = SegmentationLoss(default_terms(True), True)
         self.epoch = 0
 
     def plain(self) -> Spent:
-        """A first training script, in float32."""
-        return self._plain(is_fast=False, has_metric=False)
-
-    def smp_example(self) -> Spent:
-        """The same, with the metric of SMP's example in each step."""
-        return self._plain(is_fast=False, has_metric=True)
+        """A first training script."""
+        return self._plain(is_fast=False)
 
     def plain_fast(self) -> Spent:
         """A plain loop with our precision, memory order and optimizer."""
-        return self._plain(is_fast=True, has_metric=False)
+        return self._plain(is_fast=True)
+
+    def lightning(self) -> Spent:
+        """Lightning and SMP, as SMP's example shows."""
+        from benchmarks.peers.lightning_loop import train
+
+        network, loader, normalise = self._parts()
+        optimizer = torch.optim.AdamW(network.parameters(), RATE)
+        return train(network, loader, normalise, self.loss, optimizer, now, since)
+
+    def monai(self) -> Spent:
+        """MONAI's trainer."""
+        from monai.engines import SupervisedTrainer
+
+        network, loader, normalise = self._parts()
+        trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=1,
+            train_data_loader=loader,
+            network=network,
+            optimizer=torch.optim.AdamW(network.parameters(), RATE),
+            loss_function=self.loss,
+            prepare_batch=lambda batch, *_, **__: (normalise(batch["image"]), batch["mask"]),
+        )
+        start = now()
+        trainer.run()
+        return since(start)
 
     def segmentor(self) -> Spent:
         """Ours, as it is."""
-        return self._segmentor(self.fast)
+        return self._segmentor(self.ours)
 
     def segmentor_fp32(self) -> Spent:
         """Ours in float32."""
         return self._segmentor(self.full)
 
-    def _plain(self, is_fast: bool, has_metric: bool) -> Spent:
-        _, network, spec = make_network(self.full, self.train, "cpu", is_resumed=True)
-        network.train()
-        if not is_fast:
-            network = network.to(memory_format=torch.contiguous_format)
-        loader = self._loader(spec)
-        loss_of = SegmentationLoss(default_terms(True), True)
-        optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=is_fast)
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (spec.mean, spec.std))
+    def _plain(self, is_fast: bool) -> Spent:
+        network, loader, normalise = self._parts()
         order = torch.channels_last if is_fast else torch.contiguous_format
+        network = network.to(memory_format=order)
+        if is_fast:
+            keep_depthwise_float32(network)
+        optimizer = torch.optim.AdamW(network.parameters(), RATE, fused=is_fast)
         start = now()
         for batch in loader:
-            pixels = ((batch["image"].float() - mean) / std).contiguous(memory_format=order)
+            pixels = normalise(batch["image"]).contiguous(memory_format=order)
             with torch.autocast("cpu", torch.bfloat16, enabled=is_fast):
                 logits = network(pixels)
-            loss = loss_of(logits.float(), batch["mask"])
+            loss = self.loss(logits.float(), batch["mask"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if has_metric:
-                predicted = (logits.sigmoid() > 0.5).long()
-                smp.metrics.get_stats(predicted, batch["mask"][:, None], mode="binary")
         return since(start)
 
-    def _loader(self, spec) -> DataLoader:
+    def _parts(self) -> tuple[nn.Module, DataLoader, Callable[[Tensor], Tensor]]:
+        """A new network in contiguous memory, the loader, and what makes pixels of bytes."""
+        _, network, spec = make_network(self.full, self.train, "cpu", is_resumed=True)
         loaders, sampler, _ = make_loaders(
             self.full, self.train, self.val, spec, self.folder, "cpu"
         )
         self.epoch += 1
         sampler.start(self.epoch)
-        return loaders["train"]
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (spec.mean, spec.std))
+        network = network.to(memory_format=torch.contiguous_format).train()
+        return network, loaders["train"], lambda image: (image.float() - mean) / std
 
     def _segmentor(self, config) -> Spent:
         _, network, spec = make_network(config, self.train, "cpu", is_resumed=True)
@@ -159,16 +185,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--encoder", default="tu-test_resnet", help="of the preset `tiny`")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        comparison = Comparison(Path(folder), arguments.batches)
-        loops: dict[str, Callable[[], Spent]] = {
-            "plain (fp32)": comparison.plain,
-            "as SMP's example (fp32)": comparison.smp_example,
-            "plain, our precision (bf16)": comparison.plain_fast,
-            "segmentor, fp32": comparison.segmentor_fp32,
-            "segmentor (bf16)": comparison.segmentor,
+        comparison = Comparison(Path(folder), arguments.batches, arguments.encoder)
+        loops: dict[str, Callable[[], Spent]] = {"plain (float32)": comparison.plain}
+        if find_spec("lightning"):
+            loops["Lightning, as SMP's example"] = comparison.lightning
+        if find_spec("monai") and find_spec("ignite"):
+            loops["MONAI"] = comparison.monai
+        loops |= {
+            "segmentor, float32": comparison.segmentor_fp32,
+            "plain, our settings": comparison.plain_fast,
+            "segmentor": comparison.segmentor,
         }
         seconds: dict[str, list[Spent]] = {name: [] for name in loops}
         for turn in range(arguments.rounds + 1):
@@ -176,14 +206,16 @@ def main() -> None:
                 spent = loop()
                 if turn:  # the first round builds kernels
                     seconds[name].append(spent)
-    report(seconds, arguments.batches * BATCH)
+    report(seconds, arguments.batches * BATCH, arguments.encoder)
 
 
-def report(seconds: dict[str, list[Spent]], images: int) -> None:
-    base = seconds["plain (fp32)"]
-    print(f"{torch.get_num_threads()} threads, batches of {BATCH} at {SIZE[0]} x {SIZE[1]}")
-    print(f"medians of {len(base)} rounds; the ratios are paired within a round")
-    print(f"{'loop':30} {'images/s':>9} {'of plain':>9} {'CPU s/image':>12} {'of plain':>9}")
+def report(seconds: dict[str, list[Spent]], images: int, encoder: str) -> None:
+    base = seconds["plain (float32)"]
+    print(
+        f"{encoder}, {torch.get_num_threads()} threads, batches of {BATCH} at "
+        f"{SIZE[0]} x {SIZE[1]}; medians of {len(base)} rounds\n"
+    )
+    print("| loop | images/s | of plain | CPU s/image | of plain (CPU) |\n|---|---|---|---|---|")
     for name, values in seconds.items():
         figures = []
         for clock in (0, 1):
@@ -192,7 +224,7 @@ def report(seconds: dict[str, list[Spent]], images: int) -> None:
             )
             figures += [statistics.median(v[clock] for v in values) / images, ratio]
         wall, wall_ratio, cpu, cpu_ratio = figures
-        print(f"{name:30} {1 / wall:9.1f} {wall_ratio:8.2f}x {cpu:12.3f} {cpu_ratio:8.2f}x")
+        print(f"| {name} | {1 / wall:.1f} | {wall_ratio:.2f} | {cpu:.3f} | {cpu_ratio:.2f} |")
 
 
 if __name__ == "__main__":
