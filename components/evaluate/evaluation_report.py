@@ -96,8 +96,8 @@ def _add_not_measured(report: Report, evaluation: Evaluation) -> None:
         return
     false = sum(int(scores.false_pixels[label_map.names.index(name)]) for name in absent)
     report.notice(
-        f"Not measured: no true pixels in the test set of {', '.join(absent)}. The figures say "
-        f"nothing of {'it' if len(absent) == 1 else 'them'}; {false:,} pixels were predicted so."
+        f"Not measured, for want of true pixels in the test set: {', '.join(absent)}. The figures "
+        f"say nothing of it. Pixels that were predicted so all the same: {false:,}."
     )
 
 

@@ -199,7 +199,7 @@ def test_several_classes_with_ignored_pixels_and_an_absent_class(
     assert re.search(r"^b +\| +n/a \| +n/a$", table, re.MULTILINE)
     page = paths["evaluation_report"].read_text()
     assert "no interval can be given" in page
-    assert "Not measured: no true pixels in the test set of road." in page
+    assert "Not measured, for want of true pixels in the test set: road." in page
     assert "not measured, no true pixels: road" in table
     assert "no ground truth at all" in page
 
