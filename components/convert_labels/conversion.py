@@ -5,10 +5,11 @@ import itertools
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
 JOBS_AHEAD = 4
 # So many are done sooner than workers start.
 FEW_JOBS = 8
+# A temporary folder's path of more bytes leaves no room for the names below it.
+LONG_FOLDER = 64
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,7 @@ def convert_jobs(
         for job in itertools.chain(first, jobs):
             yield convert_job(job, mapping, tables)
         return
-    # A fork of a process with threads may hang; the fork server has none.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = _context()
     waiting: collections.deque[Future[Converted]] = collections.deque()
     with ProcessPoolExecutor(workers, context, _start_worker, (mapping, tables)) as pool:
         try:
@@ -120,6 +121,16 @@ def convert_jobs(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    # A fork of a process with threads may hang; the fork server has none. But it listens on a
+    # socket in the temporary folder, whose path may not be longer than 107 bytes.
+    if len(os.fsencode(tempfile.gettempdir())) > LONG_FOLDER:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 _state: tuple[ClassMapping, PixelTables]
 
 
@@ -131,7 +142,8 @@ def _start_worker(mapping: ClassMapping, tables: PixelTables) -> None:
 
 
 def _work(job: Job) -> Converted:
-    return convert_job(job, *_state)
+    # Without the shapes: they would be sent back for nothing.
+    return replace(convert_job(job, *_state), job=replace(job, label=None))
 
 
 def _mask(

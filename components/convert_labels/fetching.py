@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segmentor.errors import DataError
-from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
 
 
 @contextlib.contextmanager
@@ -22,12 +21,15 @@ def local_copy(source: str, beside: Path) -> Iterator[Path]:
         DataError: another scheme.
         StoreError: nothing at the URI, or the store is away.
     """
-    if not is_object_uri(source):
-        if "://" in source and not source.startswith("file://"):
-            scheme = source.split("://", 1)[0]
-            raise DataError(source, f"scheme '{scheme}'", "a path, s3:// or minio://")
+    if "://" not in source or source.startswith("file://"):
         yield Path(source.removeprefix("file://"))
         return
+    # The client takes as long to import as all else of this step.
+    from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
+
+    if not is_object_uri(source):
+        scheme = source.split("://", 1)[0]
+        raise DataError(source, f"scheme '{scheme}'", "a path, s3:// or minio://")
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=beside) as folder:
         target = Path(folder, "export")

@@ -1,7 +1,9 @@
 """The label report: what is in the export, what is odd, and how the masks look, in one page."""
 
 import heapq
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,9 +175,14 @@ def _groups(report: Report, quality: LabelQuality) -> None:
 
 def _sheets(report: Report, dataset: Dataset) -> None:
     report.section("How the masks look", "Images with their mask over them, chosen by class.")
-    for index, chosen in _chosen(dataset):
-        report.paragraph(f"With '{dataset.label_map.names[index]}':")
-        report.pictures((sample.id, _picture(dataset, sample)) for sample in chosen)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        sheets = [
+            (index, [(sample.id, pool.submit(_picture, dataset, sample)) for sample in chosen])
+            for index, chosen in _chosen(dataset)
+        ]
+        for index, pictures in sheets:
+            report.paragraph(f"With '{dataset.label_map.names[index]}':")
+            report.pictures((name, picture.result()) for name, picture in pictures)
 
 
 def _chosen(dataset: Dataset) -> Iterator[tuple[int, list[Sample]]]:

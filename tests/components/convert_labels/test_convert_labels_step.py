@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from segmentor.dataset import Dataset
 from segmentor.image_io import encode_jpeg
 from segmentor.object_store import ObjectStore, ObjectUri
 from tests.components.convert_labels.label_builders import (
@@ -129,6 +130,22 @@ def test_the_report_names_overlaps_groups_tiny_shapes_and_duplicates(tmp_path: P
     metrics = json.loads((tmp_path / "label-metrics").read_text())
     assert metrics["samples"] == 3
     assert metrics["findings"] == 6
+
+
+def test_a_temporary_folder_with_a_long_path_will_do(tmp_path: Path) -> None:
+    # The fork server's socket would not fit in it.
+    export = images_export(many_images(30), tmp_path / "e.zip")
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    outputs = ("dataset", "label-report", "label-metrics")
+    flags = [part for name in outputs for part in (f"--{name}", str(tmp_path / "out" / name))]
+    command = [sys.executable, "-m", "components.convert_labels", "--source", str(export), *flags]
+    done = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert Dataset(tmp_path / "out" / "dataset").digest == convert(export, tmp_path / "b").digest
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(
