@@ -43,11 +43,14 @@ def probability_at(probability: NDArray[np.float32], size: tuple[int, int]) -> N
     """Brings one image's probability (C, h, w) to (C, H, W), bilinear with half-pixel centres."""
     if probability.shape[1:] == size:
         return probability
-    height, width = size
-    planes = [
-        cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in probability
-    ]
-    return np.stack(planes).astype(np.float32, copy=False)
+    return np.stack([_plane_at(plane, size) for plane in probability])
+
+
+def _plane_at(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if plane.shape == size:
+        return plane
+    resized = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
 
 
 def mask_at(
@@ -68,21 +71,21 @@ def mask_at(
         uint8 (H, W), class indices.
     """
     if size[0] * size[1] <= _BAND_PIXELS or probability.shape[1:] == size:
-        return _take_mask(probability_at(probability, size), contract)
+        return _take_mask((_plane_at(plane, size) for plane in probability), contract)
     mask = np.empty(size, np.uint8)
     for top, band in _bands_at(probability, size):
-        mask[top : top + band.shape[1]] = _take_mask(band, contract)
+        mask[top : top + band.shape[1]] = _take_mask(iter(band), contract)
     return mask
 
 
-def _take_mask(probability: NDArray[np.float32], contract: ModelContract) -> NDArray[np.uint8]:
-    """Probability (C, H, W) -> mask (H, W)."""
+def _take_mask(planes: Iterator[NDArray[np.float32]], contract: ModelContract) -> NDArray[np.uint8]:
+    """Takes the mask (H, W) of C planes (H, W), of which it needs one at a time."""
+    first = next(planes)
     if contract.is_binary:
-        return np.asarray(probability[0] > contract.threshold).view(np.uint8)
-    best = probability[0].copy()
+        return np.asarray(first > contract.threshold).view(np.uint8)
+    best = first.copy()
     mask = np.zeros(best.shape, np.uint8)
-    for index in range(1, len(probability)):
-        plane = probability[index]
+    for index, plane in enumerate(planes, start=1):
         mask[plane > best] = index
         np.maximum(best, plane, out=best)
     return mask
