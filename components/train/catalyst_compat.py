@@ -24,6 +24,8 @@ import torch
 from accelerate import DataLoaderConfiguration
 from torch import distributed
 
+from components.train.compose import flat_items
+
 with warnings.catch_warnings():
     # distutils' LooseVersion, and pkg_resources-like deprecations of 2022.
     warnings.simplefilter("ignore")
@@ -31,6 +33,7 @@ with warnings.catch_warnings():
     from catalyst.core import IRunner as IRunner  # re-exported: the loop itself
     from catalyst.core.callback import Callback as Callback
     from catalyst.core.callback import CallbackOrder as CallbackOrder
+    from tensorboardX import summary
 
 
 class _Compat:
@@ -96,14 +99,37 @@ def optimizer_callback() -> Any:
 
 
 class TensorBoard(dl.TensorboardLogger):  # type: ignore[misc]
-    """Scalars for each epoch, images, and the configuration as a text (Catalyst drops it)."""
+    """Scalars for each epoch, images, and the configuration (which Catalyst drops).
+
+    The configuration is a text and, in the validation run, a session of the HPARAMS tab: several
+    runs under one folder can be compared there by their settings.
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__(logdir=folder, log_batch_metrics=False, log_epoch_metrics=True)
 
     def log_hparams(self, hparams: dict[str, Any], runner: Any = None) -> None:
-        """Writes the configuration under the text tag `configuration`."""
+        """Writes the configuration under the text tag `configuration`, and as hyperparameters."""
         self._check_loader_key("train")
         text = json.dumps(hparams, indent=2, ensure_ascii=False)
         # Four spaces: TensorBoard reads Markdown, and shows code as it is.
         self.loggers["train"].add_text("configuration", textwrap.indent(text, "    "))
+        self._check_loader_key("valid")
+        # Beside the scalars that are its metrics: add_hparams would make a run of its own.
+        experiment, start, self._end = summary.hparams(
+            {name: _plain(value) for name, value in flat_items(hparams)},
+            {"iou/epoch": 0, "loss/epoch": 0},
+        )
+        for item in (experiment, start):
+            self.loggers["valid"].file_writer.add_summary(item)
+
+    def close_log(self) -> None:
+        """Says that the session has ended, and closes the files."""
+        if "valid" in self.loggers:
+            self.loggers["valid"].file_writer.add_summary(self._end)
+        super().close_log()
+
+
+def _plain(value: Any) -> str | float | bool:
+    """HPARAMS knows numbers, truth values and texts."""
+    return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -78,6 +78,15 @@ def _keys(value: Any, where: str) -> Iterator[str]:
             yield from _keys(item, name)
 
 
+def flat_items(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name, as an override would write it."""
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from flat_items(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
 def split_overrides(text: str, more: Sequence[str]) -> list[str]:
     """Splits the one text that the pipeline passes, as a shell would; adds single overrides.
 

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from components.train.compose import flat_items
 from components.train.config import TrainConfig
 from components.train.samples import read_pair
 from components.train.training import Trained
@@ -82,7 +83,10 @@ def write_report(
     report.section("Provenance and environment")
     report.key_values([*sorted(contract.provenance.items()), *environment(trained)])
     report.section("Configuration")
-    report.table(["setting", "value"], flat_settings(composed))
+    report.table(
+        ["setting", "value"],
+        [(name, json.dumps(value, ensure_ascii=False)) for name, value in flat_items(composed)],
+    )
     path.write_text(report.html(), encoding="utf-8")
     return report.metadata()
 
@@ -161,14 +165,3 @@ def environment(trained: Trained) -> list[tuple[str, Any]]:
         ("torch", torch.__version__),
         ("python", platform.python_version()),
     ]
-
-
-def flat_settings(composed: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Every setting with its dotted name, as an override would write it."""
-    rows: list[tuple[str, str]] = []
-    for key, value in composed.items():
-        if isinstance(value, Mapping) and value:
-            rows.extend(flat_settings(value, f"{prefix}{key}."))
-        else:
-            rows.append((f"{prefix}{key}", json.dumps(value, ensure_ascii=False)))
-    return rows

@@ -11,6 +11,7 @@ import pytest
 import torch
 from builders import ROAD, STREET, scenes, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from segmentor.dataset import Dataset
 from segmentor.digests import digest_file
@@ -53,6 +54,23 @@ def test_tensorboard_events_hold_losses_iou_learning_rate_and_overlays(finished)
     train = EventAccumulator(str(finished.folder / "logs" / "train"))
     train.Reload()
     assert "configuration/text_summary" in train.Tags()["tensors"]
+
+
+def test_tensorboard_has_the_settings_as_hyperparameters_with_their_metrics(finished):
+    events = EventAccumulator(str(finished.folder / "logs" / "valid"))
+    events.Reload()
+    tags = ("experiment", "session_start_info", "session_end_info")
+    data = [
+        plugin_data_pb2.HParamsPluginData.FromString(
+            events.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
+        )
+        for tag in tags
+    ]
+    assert data[1].session_start_info.hparams["training.learning_rate"].number_value == 0.003
+    assert data[1].session_start_info.hparams["model.architecture"].string_value == "unet"
+    named = {info.name.tag for info in data[0].experiment.metric_infos}
+    assert named == {"iou/epoch", "loss/epoch"} <= set(events.Tags()["scalars"])
+    assert data[2].session_end_info.status
 
 
 def test_the_report_is_one_file_with_curves_and_overlays(finished):
