@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
+from segmentor.training_reference import mean_brightness
+from serving.drift import BRIGHTNESS as BRIGHTNESS_SIGNAL
+from serving.drift import DriftWatch, coverage_signal
+
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
@@ -57,13 +61,24 @@ def stage(name: str) -> Iterator[None]:
         STAGE_SECONDS.labels(name).observe(time.perf_counter() - started)
 
 
-def observe_image(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], names: Sequence[str]) -> None:
+def observe_image(
+    pixels: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    names: Sequence[str],
+    drift: DriftWatch | None = None,
+) -> None:
     """Observes brightness and class coverage of one predicted image, on some of its pixels."""
-    BRIGHTNESS.observe(float(pixels[::8, ::8].mean()) / 255)
+    brightness = mean_brightness(pixels)
+    BRIGHTNESS.observe(brightness)
     sparse = mask[:: _step(mask.shape[0]), :: _step(mask.shape[1])]
     counts = np.bincount(sparse.ravel(), minlength=len(names))
+    values = {BRIGHTNESS_SIGNAL: brightness}
     for name, count in zip(names, counts, strict=False):
-        COVERAGE.labels(name).observe(int(count) / sparse.size)
+        share = int(count) / sparse.size
+        COVERAGE.labels(name).observe(share)
+        values[coverage_signal(name)] = share
+    if drift is not None:
+        drift.observe(values)
 
 
 def _step(length: int) -> int:

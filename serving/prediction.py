@@ -98,7 +98,7 @@ def _predict_one(
         with stage("decode"), image_refusals():
             pixels = _pixels(contract, picture, max_pixels)
         mask, probability = _run(model, contract, pixels, size, request.wants_probability)
-        observe_image(pixels, mask, contract.label_map.names)
+        observe_image(pixels, mask, contract.label_map.names, model.drift)
         if not request.wants_canvas:
             return Prediction(mask, probability)
         with stage("decode"), image_refusals():

@@ -13,6 +13,7 @@ from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
 from segmentor.onnx_model import CPU, INT8_FILE, MODEL_FILE, OnnxModel
+from serving.drift import DriftWatch
 from serving.engines import EXACT, Engine, choose_engine
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,10 @@ _WARM_UP_SIZE = (375, 500)
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded model and its identity; every reply carries name, version, digest and engine."""
+    """A loaded model and its identity; every reply carries name, version, digest and engine.
+
+    `drift` compares what comes with training, when the contract says what training saw.
+    """
 
     name: str
     version: str
@@ -31,6 +35,7 @@ class ServedModel:
     engine: str
     contract: ModelContract
     forward: Forward
+    drift: DriftWatch | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
         raise ContractError(
             source.location, f"digest {model.digest}", source.digest, "deploy the model again"
         )
+    reference = model.contract.training_reference
     engine, forward = choose_engine(source.engine, model, source.threads, source.streams)
     return ServedModel(
         name=source.name,
@@ -90,6 +96,7 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
         engine=engine,
         contract=model.contract,
         forward=forward,
+        drift=DriftWatch(reference) if reference else None,
     )
 
 

@@ -55,6 +55,8 @@ class PredictorServer(ModelServer):
             self.register_model(self.model)
             served = self.served
             MODEL.labels(served.name, served.version, served.digest, served.engine).set(1)
+            if served.drift is not None:
+                served.drift.expose()
             asyncio.run(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> None:
