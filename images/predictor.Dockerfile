@@ -4,7 +4,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 # Its output alone invalidates the dependencies' layer, not every change of pyproject.toml.
 FROM ${BASE_IMAGE} AS requirements
-# For a GPU: 'onnxruntime-gpu[cuda,cudnn]', and --provider=CUDAExecutionProvider (overlays/gpu).
+# For a GPU: 'onnxruntime-gpu[cuda,cudnn]==1.31.1' (overlays/gpu); it needs the driver of CUDA 13.
 ARG ONNXRUNTIME=onnxruntime
 WORKDIR /build
 COPY pyproject.toml images/requirements.py ./

@@ -36,7 +36,7 @@ class OnnxModel:
                 that decodes and encodes.
 
         Raises:
-            ContractError: no file, no ONNX model, or no contract of ours inside.
+            ContractError: no file, no ONNX model, no contract of ours inside, or no such provider.
         """
         self.path = path / MODEL_FILE if path.is_dir() else path
         where = str(self.path)
@@ -53,11 +53,22 @@ class OnnxModel:
         options.add_session_config_entry(
             "session.intra_op.allow_spinning", "1" if spinning else "0"
         )
+        if provider == CUDA:
+            # CUDA's libraries come as Python packages, where the loader does not look by itself.
+            onnxruntime.preload_dlls()
         try:
             self.session = onnxruntime.InferenceSession(where, options, providers=[provider])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             reason = str(error).splitlines()[0][:200]
             raise ContractError(where, f"not a loadable ONNX model ({reason})") from error
+        started = self.session.get_providers()
+        if provider not in started:
+            # It goes on with another one, and says so in its log alone.
+            raise ContractError(
+                where,
+                f"{provider} does not start here, onnxruntime took {started[0]}",
+                "a device and its driver",
+            )
         metadata = self.session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ContractError(

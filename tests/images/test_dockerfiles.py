@@ -1,6 +1,7 @@
 """What the Dockerfiles say, without an engine."""
 
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
@@ -89,3 +90,36 @@ def test_requirements_are_the_packages_and_one_extras(repository):
     assert "onnxruntime" in lines  # the line that a GPU build replaces
     assert any(line.startswith("kserve==") for line in lines)
     assert not any(line.startswith("torch") for line in lines)
+
+
+def test_the_gpu_build_argument_replaces_one_requirement(repository, tmp_path):
+    """By the Dockerfile's own command, with the value that the guide and the overlay give."""
+    guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
+    overlay = (repository / "manifests/overlays/gpu/kustomization.yaml").read_text(encoding="utf-8")
+    (value,) = set(re.findall(r"--build-arg 'ONNXRUNTIME=([^']+)'", guide + overlay))
+    dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
+    assert value in dockerfile
+    (command,) = re.findall(
+        r"RUN (python requirements.py (?:.|\n)+?requirements.txt)\n\n", dockerfile
+    )
+    for name in ("pyproject.toml", "images/requirements.py"):
+        shutil.copy(repository / name, tmp_path)
+    written = {}
+    for choice in ("onnxruntime", value):
+        environment = {**os.environ, "ONNXRUNTIME": choice}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
+        written[choice] = (tmp_path / "requirements.txt").read_text().splitlines()
+    changed = [pair for pair in zip(*written.values(), strict=True) if pair[0] != pair[1]]
+    assert changed == [("onnxruntime", value)]
+
+
+def test_the_torch_build_argument_asks_another_index_first_and_for_torch_alone(repository):
+    text = (repository / "images/trainer.Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r'^ARG TORCH_INDEX_URL=""$', text, re.M)  # PyPI's own build, with CUDA
+    (branch,) = re.findall(r'if \[ -n "\$\{TORCH_INDEX_URL\}" \]; then (.+?)fi', text, re.S)
+    assert '--index-url "${TORCH_INDEX_URL}"' in branch
+    assert re.search(r"torch torchvision;", branch)
+    assert text.index(branch) < text.index("--requirement requirements.txt")
+    guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
+    assert 'images/build.sh trainer -- --build-arg "TORCH_INDEX_URL=$TORCH_INDEX_URL"' in guide

@@ -125,3 +125,12 @@ def test_another_models_digest_stops_it_with_one_line(start):
     last = running.logs().decode().strip().splitlines()[-1]
     assert last.startswith("error: /mnt/models: digest sha256:")
     assert "deploy the model again" in last
+
+
+def test_a_device_that_is_not_there_stops_it_with_one_line(start):
+    """As overlays/gpu on a node without a GPU: never a quiet answer from the CPU."""
+    running = start("--provider=CUDAExecutionProvider")
+    assert running.wait(timeout=60)["StatusCode"] == 3
+    lines = running.logs().decode().strip().splitlines()
+    assert lines[-1].startswith("error: /mnt/models/model.onnx: no CUDAExecutionProvider")
+    assert not any(line.startswith("Traceback") for line in lines)

@@ -6,7 +6,7 @@ from builders import STREET, write_model
 
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
-from segmentor.onnx_model import CUDA, OnnxModel, _cgroup_quota, available_cpus
+from segmentor.onnx_model import CPU, CUDA, OnnxModel, _cgroup_quota, available_cpus
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,18 @@ def test_a_provider_that_is_not_installed_is_refused(model_file):
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(ContractError, match=CUDA):
+        OnnxModel(model_file, provider=CUDA)
+
+
+def test_a_provider_that_does_not_start_is_refused_and_not_replaced_by_the_cpu(
+    model_file, monkeypatch
+):
+    """As onnxruntime-gpu on a machine without a GPU, which lists CUDA and then takes the CPU."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    told = f"{CUDA} does not start here, onnxruntime took {CPU}"
+    with pytest.warns(UserWarning, match=CUDA), pytest.raises(ContractError, match=told):
         OnnxModel(model_file, provider=CUDA)
 
 
