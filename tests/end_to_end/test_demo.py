@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.demo.drives import SETTINGS
 from pipelines.run_record import RunRecord
 from segmentor.dataset import Dataset
 from segmentor.masks import decode_mask
@@ -26,7 +27,7 @@ def _segmentor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_demo_reaches_its_figures_and_says_so(demo_run: tuple[Path, str]) -> None:
     folder, output = demo_run
 
-    assert float(re.search(r"^IoU +(\S+) on 8 held-out images", output, re.M)[1]) >= 0.90
+    assert float(re.search(r"^IoU +(\S+) on 12 held-out images", output, re.M)[1]) >= 0.90
     assert re.search(r"^parity .* 0 of [\d,]+ pixels flipped$", output, re.M)
     assert re.search(r"^overall +\|", output, re.M)
     assert re.search(r"\d+ ms \(median of 20 requests\)", output)
@@ -41,10 +42,14 @@ def test_every_artifact_is_there_and_typed(demo_run: tuple[Path, str]) -> None:
     for item in record.artifacts:
         assert (record.folder / item.path).exists()
         assert item.type.startswith("system.")
-    held_out = {sample.group for sample in Dataset(record.artifact("split", "test")).samples}
-    learned = {sample.group for sample in Dataset(record.artifact("split", "train")).samples}
-    assert len(held_out) == 2
-    assert not held_out & learned
+    drives = {
+        split: {sample.group for sample in Dataset(record.artifact("split", split)).samples}
+        for split in ("train", "val", "test")
+    }
+    assert [len(groups) for groups in drives.values()] == [12, 3, 3]
+    assert len(set.union(*drives.values())) == 18
+    for groups in drives.values():
+        assert {group.partition("_")[0] for group in groups} == set(SETTINGS)
 
 
 def test_nothing_the_demo_started_is_left(demo_run: tuple[Path, str]) -> None:
