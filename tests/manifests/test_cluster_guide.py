@@ -32,7 +32,7 @@ def _commands() -> list[list[str]]:
             for name, value in {**VARIABLES, "namespace": "segmentor"}.items():
                 line = line.replace(f"${name}", value)
             words = shlex.split(line)
-            while words and (words[0] in KEYWORDS or re.fullmatch(r"[A-Z]+=.*", words[0])):
+            while words and (words[0] in KEYWORDS or re.fullmatch(r"[A-Z_]+=.*", words[0])):
                 words = [] if words[0] in ("for", "done") else words[1:]
             if words:
                 found.append(words)
@@ -112,6 +112,14 @@ def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
     (annotate,) = [words for words in COMMANDS if words[1:2] == ["annotate"]]
     annotations = [word for word in annotate if word.startswith("serving.kserve.io/")]
     assert annotations[0] == "serving.kserve.io/s3-endpoint=s3.example:443"
+
+
+def test_the_credentials_are_the_try_out_store_s(rendered):
+    (line,) = [line for line in "\n".join(BLOCKS).splitlines() if "AWS_SECRET_ACCESS_KEY=" in line]
+    given = dict(word.split("=") for word in line.removeprefix("export ").split())
+    secret = rendered("local")["Secret", "segmentor-object-store"]["stringData"]
+    assert given.pop("AWS_REGION") == "us-east-1"
+    assert given == {name: secret[name] for name in given}
 
 
 def test_the_patch_makes_the_storage_initializer_restricted(shared_data):
