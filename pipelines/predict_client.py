@@ -85,6 +85,16 @@ class Predictor:
             headers={"content-type": media_type},
         )
 
+    def own_threshold(self) -> float | None:
+        """Returns the threshold that the model uses unless told otherwise; None of many classes.
+
+        Raises:
+            PredictorError: no answer, or a refusal.
+        """
+        metadata = self._request("GET", f"/v2/models/{self.model}").json()
+        threshold = metadata.get("parameters", {}).get("threshold")
+        return None if threshold is None else float(threshold)
+
     def _only_model(self) -> str:
         names = self._request("GET", "/v1/models").json().get("models", [])
         if len(names) != 1:

@@ -79,11 +79,10 @@ def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: f
 
     media_type = MEDIA_TYPES.get(Path(name).suffix.lower(), "application/octet-stream")
     with Predictor(url, model) as predictor:
-        reply = predictor.predict(content, media_type, "json")
+        own = predictor.own_threshold()
+        threshold = _choose_threshold(own) if own is not None else None
+        reply = predictor.predict(content, media_type, "json", threshold)
         label_map = _label_map(reply.json())
-        threshold = _choose_threshold() if label_map.is_binary else None
-        if threshold:
-            reply = predictor.predict(content, media_type, "json", threshold)
         mask = predictor.predict(content, media_type, "mask", threshold).content
     picture = overlay(decode_image(content), decode_mask(mask, name), label_map, opacity)
     st.image(picture, caption=name, width="stretch")
@@ -101,14 +100,14 @@ def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: f
     st.caption(f"model {reply.headers.get('x-segmentor-digest', '')}")
 
 
-def _choose_threshold() -> float | None:
-    """Returns the threshold that was chosen, or None for the model's own."""
+def _choose_threshold(own: float) -> float:
+    """Returns the threshold that was chosen; the slider starts where the model does."""
     import streamlit as st
 
     with st.sidebar:
-        if st.checkbox("the model's own threshold", value=True):
-            return None
-        return float(st.slider("threshold", 0.05, 0.95, 0.5, 0.05))
+        low, high = min(0.05, own), max(0.95, own)
+        hint = f"foreground where the probability is above it; the model's own is {own:g}"
+        return float(st.slider("threshold", low, high, own, 0.001, "%.3f", help=hint))
 
 
 def _label_map(reply: dict[str, Any]) -> LabelMap:

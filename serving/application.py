@@ -31,6 +31,12 @@ from serving.served_model import ServedModel
 from serving.settings import Limits
 
 
+class _ModelMetadata(ModelMetadataResponse):
+    """KServe's reply, and what else there is to know: digest, engine, classes, threshold."""
+
+    parameters: dict[str, Any]
+
+
 def build_application(
     dataplane: HonestDataPlane, repository: FixedRepository, served: ServedModel, limits: Limits
 ) -> ASGIApp:
@@ -75,14 +81,14 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
 
     # KServe's own answer 501 to every version, also to one in the query.
     async def latest_metadata(model_name: str) -> Any:
-        return await v2.model_metadata(model_name)
+        return await dataplane.model_metadata(model_name)
 
     async def latest_ready(model_name: str) -> Any:
         return await v2.model_ready(model_name)
 
     async def metadata(model_name: str, model_version: str) -> Any:
         dataplane.check_version(model_name, model_version)
-        return await v2.model_metadata(model_name)
+        return await dataplane.model_metadata(model_name)
 
     async def ready(model_name: str, model_version: str) -> Any:
         dataplane.check_version(model_name, model_version)
@@ -96,9 +102,9 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
     get("/v2/health/live", v2.live, ServerLiveResponse)
     get("/v2/health/ready", v2.ready, ServerReadyResponse)
     get("/v2/models", v2.models, ListModelsResponse)
-    get(model, latest_metadata, ModelMetadataResponse)
+    get(model, latest_metadata, _ModelMetadata)
     get(f"{model}/ready", latest_ready, ModelReadyResponse)
-    get(versioned, metadata, ModelMetadataResponse)
+    get(versioned, metadata, _ModelMetadata)
     get(f"{versioned}/ready", ready, ModelReadyResponse)
     for verb, handler in (("load", v2.load), ("unload", v2.unload)):
         path = "/v2/repository/models/{model_name}/" + verb

@@ -122,10 +122,20 @@ class HonestDataPlane(DataPlane):
             raise NotFound(f"no version '{version[:80]}' of '{name[:80]}' here, but {served}")
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        """Returns KServe's metadata, with the version and the platform filled in."""
+        """Returns KServe's metadata, with version, platform, and what a client's page needs."""
         metadata: dict[str, Any] = await super().model_metadata(model_name)
         served = self.get_model_from_registry(model_name).served
-        return {**metadata, "versions": [served.version], "platform": "onnx_onnxruntime"}
+        contract = served.contract
+        parameters: dict[str, Any] = {"digest": served.digest, "engine": served.engine}
+        parameters["classes"] = list(contract.label_map.names)
+        if contract.is_binary:
+            parameters["threshold"] = contract.threshold
+        return {
+            **metadata,
+            "versions": [served.version],
+            "platform": "onnx_onnxruntime",
+            "parameters": parameters,
+        }
 
     async def do(self, model_name: str, job: Job[T]) -> T:
         """Does a job with a model.

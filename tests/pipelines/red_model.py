@@ -12,7 +12,7 @@ from segmentor.label_map import LabelMap
 LABEL_MAP = LabelMap.of(["background", "road"])
 
 
-def write_red_model(folder: Path) -> Path:
+def write_red_model(folder: Path, threshold: float = 0.5) -> Path:
     """Writes model.onnx, with its contract inside, into a new folder; returns the folder."""
     folder.mkdir(parents=True)
     nodes = [
@@ -35,7 +35,7 @@ def write_red_model(folder: Path) -> Path:
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    contract = ModelContract(LABEL_MAP, InputSpec((32, 32), size_policy="native"))
+    contract = ModelContract(LABEL_MAP, InputSpec((32, 32), size_policy="native"), threshold)
     helper.set_model_props(model, {METADATA_KEY: canonical_json(contract.to_json())})
     onnx.save(model, folder / "model.onnx")
     return folder

@@ -21,6 +21,7 @@ from segmentor.image_io import decode_image, encode_png
 from segmentor.masks import decode_mask
 
 # A third of the picture is fully red, a third at 40 %, the rest black.
+THRESHOLD = 0.725
 IMAGE = np.zeros((120, 300, 3), np.uint8)
 IMAGE[:, :100, 0] = 255
 IMAGE[:, 100:200, 0] = 102
@@ -31,7 +32,7 @@ def page_url(tmp_path: Path) -> Iterator[str]:
     images = tmp_path / "images"
     images.mkdir()
     (images / "stripes.png").write_bytes(encode_png(IMAGE))
-    model = write_red_model(tmp_path / "model")
+    model = write_red_model(tmp_path / "model", THRESHOLD)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,8 +76,9 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_pa
         mask = decode_mask(Path(download.value.path()).read_bytes(), "mask")
         name = download.value.suggested_filename
 
-        page.get_by_text("the model's own threshold").click()
-        page.get_by_role("slider", name="threshold").press("Home")  # 0.05
+        slider = page.get_by_role("slider", name="threshold")
+        assert float(slider.input_value()) == THRESHOLD
+        slider.press("Home")  # 0.05
         road.filter(has_text="66.7%").wait_for()
         browser.close()
 
