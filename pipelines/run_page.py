@@ -52,6 +52,14 @@ def write_run_page(record: RunRecord) -> Path:
     if overlays:
         page.section("Predictions", "What the served model answered.")
         page.pictures((path.name, decode_image(path.read_bytes())) for path in overlays)
+    _add_record(page, record)
+    path = record.folder / FILE_NAME
+    path.write_text(page.html(), encoding="utf-8")
+    return path
+
+
+def _add_record(page: Report, record: RunRecord) -> None:
+    """Adds what run.json says: steps and their logs, artifacts, files, parameters, versions."""
     page.section("Steps")
     page.table(
         ["step", "state", "seconds"],
@@ -73,9 +81,6 @@ def write_run_page(record: RunRecord) -> Path:
     page.key_values(record.parameters.items())
     page.section("Versions")
     page.key_values(record.versions.items())
-    path = record.folder / FILE_NAME
-    path.write_text(page.html(), encoding="utf-8")
-    return path
 
 
 def _figures(record: RunRecord) -> list[tuple[str, str]]:
