@@ -1,8 +1,11 @@
 """Measures every SMP architecture and writes docs/architectures.md.
 
-python benchmarks/architectures.py            measures all, writes the page
-python benchmarks/architectures.py --one fpn  measures one, prints a line of JSON
-python benchmarks/architectures.py --measured FILE   takes such lines; the rest is "not measured"
+python benchmarks/architectures.py [--measured FILE]   measures all, writes the page
+python benchmarks/architectures.py --one fpn --policy native   measures one, prints a line of JSON
+python benchmarks/architectures.py --measured FILE --no-more   the rest is "not measured"
+
+With --measured, what is in the file is not measured again, and what is measured is added to it: an
+interrupted run goes on.
 
 Each runs in a process of its own with a time limit: some exports never end.
 """
@@ -29,6 +32,10 @@ SIZES = (SIZE, (97, 131), (192, 320), (255, 257))
 ENCODERS = {"segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 ENCODER = "resnet18"
 NOT_MEASURED = "not measured"
+POLICIES = ("resize", "native")
+# Batches that settle the statistics of batch normalisation: without them a network of random
+# weights blows up the last digits on its way.
+SETTLING = 8
 
 INTRODUCTION = f"""# Architectures
 
@@ -48,23 +55,29 @@ probability (difference at most {MAX_DIFFERENCE:g}) at {len(SIZES)} sizes, in ba
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", metavar="NAME", help="measure one architecture, print JSON")
-    parser.add_argument("--policy", choices=("resize", "native"), default="resize")
-    parser.add_argument("--measured", type=Path, help="lines that --one printed")
+    parser.add_argument("--policy", choices=POLICIES, default="resize")
+    parser.add_argument("--measured", type=Path, help="lines that --one printed; added to")
+    parser.add_argument("--no-more", action="store_true", help="write the page of what is there")
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.policy)))
         return 0
     import segmentation_models_pytorch as smp
 
-    lines = arguments.measured.read_text().splitlines() if arguments.measured else []
+    measured = arguments.measured
+    lines = measured.read_text().splitlines() if measured and measured.is_file() else []
     known = {(line["name"], line["policy"]): line for line in map(json.loads, lines)}
     rows = []
     for name in sorted(smp.MODEL_ARCHITECTURES_MAPPING):
-        policies = ("resize", "native")
-        if arguments.measured:
-            results = [known.get((name, p), {"export": NOT_MEASURED}) for p in policies]
-        else:
-            results = [in_process(name, p) for p in policies]
+        for policy in POLICIES:
+            if (name, policy) not in known:
+                missing = {"export": NOT_MEASURED}
+                known[name, policy] = missing if arguments.no_more else in_process(name, policy)
+                if measured and not arguments.no_more:
+                    line = {"name": name, "policy": policy, **known[name, policy]}
+                    with measured.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
+        results = [known[name, policy] for policy in POLICIES]
         rows.append(row(name, *results))
         print(rows[-1], file=sys.stderr, flush=True)
     PAGE.write_text(INTRODUCTION + "\n".join(rows) + "\n" + notes(), encoding="utf-8")
@@ -137,6 +150,9 @@ def train_a_step(network: Any) -> str:
         loss = network(torch.rand(2, 3, *SIZE)).sigmoid().mean()
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            for _ in range(SETTLING):
+                network(torch.rand(4, 3, *SIZE))
     except (RuntimeError, ValueError) as error:
         return f"no: {error}"
     return "yes" if bool(torch.isfinite(loss)) else "no: not finite"
