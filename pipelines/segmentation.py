@@ -76,8 +76,7 @@ def segmentation(
         data_image: Container image of convert_labels, split and deploy.
         trainer_image: Container image of train, evaluate and export.
         predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
-        object_store_secret: Name of the secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-            S3_ENDPOINT. The secret may be absent; the name may not be empty.
+        object_store_secret: Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT.
         predictor_service_account: Service account whose secret lets the predictor read the model.
         train_cpu: CPUs of training, as Kubernetes writes them ('2', '500m').
         train_memory: Memory of training, shared memory included ('8Gi').
