@@ -39,7 +39,7 @@ def problems(document: dict[str, Any]) -> list[str]:
 def kserve_problems(document: dict[str, Any]) -> list[str]:
     """Returns what the CRD's schema refuses."""
     schema = kserve_schema(document["apiVersion"], document["kind"])
-    return _schema_problems(document, schema)
+    return [*_schema_problems(document, schema), *_repeated_keys(document, schema, "$")]
 
 
 def tighten(schema: Any) -> Any:
@@ -87,6 +87,21 @@ def kserve_schema(api_version: str, kind: str) -> dict[str, Any]:
 def _schema_problems(value: Any, schema: dict[str, Any]) -> list[str]:
     errors = Draft202012Validator(schema).iter_errors(value)
     return [f"{error.json_path}: {error.message[:200]}" for error in errors]
+
+
+def _repeated_keys(value: Any, schema: dict[str, Any], where: str) -> Iterator[str]:
+    """Yields lists that are maps to the API server, and have one key twice: two equal ports, say."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _repeated_keys(
+                item, schema.get("properties", {}).get(key, {}), f"{where}.{key}"
+            )
+    elif isinstance(value, list):
+        if names := schema.get("x-kubernetes-list-map-keys"):
+            keys = [tuple(item.get(name) for name in names) for item in value]
+            yield from (f"{where}: {key} twice" for key in set(keys) if keys.count(key) > 1)
+        for index, item in enumerate(value):
+            yield from _repeated_keys(item, schema.get("items", {}), f"{where}[{index}]")
 
 
 def webhook_problems(document: dict[str, Any]) -> Iterator[str]:

@@ -97,6 +97,7 @@ def test_a_missing_required_field_is_refused():
         (["metadata", "name"], "Road", "metadata.name"),
         (["spec", "predictor", "model", "env"], [{"name": "PYTHONPATH", "value": "/x"}], "PYTHON"),
         (["apiVersion"], "serving.kserve.io/v1", "no kind"),
+        (["spec", "predictor", "model", "env"], [{"name": "A"}, {"name": "A"}], "('A',) twice"),
         (["metadata", "annotations"], {CLASS: "hpah"}, "autoscalerClass hpah"),
         (["spec", "predictor", "scaleMetric"], "cpu", "refused in any mode but Standard"),
         (["spec", "predictor", "deploymentStrategy"], {"type": "Recreate"}, "any mode but"),
