@@ -90,7 +90,7 @@ def _schema_problems(value: Any, schema: dict[str, Any]) -> list[str]:
 
 
 def _repeated_keys(value: Any, schema: dict[str, Any], where: str) -> Iterator[str]:
-    """Yields lists that are maps to the API server, and have one key twice: two equal ports, say."""
+    """Yields lists that are maps to the API server and have one key twice: two equal ports."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _repeated_keys(
