@@ -140,14 +140,12 @@ class Comparison:
     def _parts(self) -> tuple[nn.Module, DataLoader, Callable[[Tensor], Tensor]]:
         """A new network in contiguous memory, the loader, and what makes pixels of bytes."""
         _, network, spec = make_network(self.full, self.train, "cpu", is_resumed=True)
-        loaders, sampler, _ = make_loaders(
-            self.full, self.train, self.val, spec, self.folder, "cpu"
-        )
+        loaders = make_loaders(self.full, self.train, self.val, spec, self.folder, "cpu")
         self.epoch += 1
-        sampler.start(self.epoch)
+        loaders.sampler.start(self.epoch)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (spec.mean, spec.std))
         network = network.to(memory_format=torch.contiguous_format).train()
-        return network, loaders["train"], lambda image: (image.float() - mean) / std
+        return network, loaders.by_key["train"], lambda image: (image.float() - mean) / std
 
     def _segmentor(self, config) -> Spent:
         _, network, spec = make_network(config, self.train, "cpu", is_resumed=True)

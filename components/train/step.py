@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from components.cli import ArtifactMetadata, output_file, output_folder
+from components.train.checks import choose_device
 from components.train.compose import compose_config, split_overrides
 from components.train.config import TrainConfig, to_train_config
 from components.train.image_statistics import training_reference
 from components.train.processes import first_decides, is_first, join_group, leave_group
 from components.train.resume import Found, find_state
 from components.train.running_state import STATE
-from components.train.training import Places, Trained, choose_device, train
+from components.train.training import Places, Trained, train
 from components.train.training_report import write_report
 from segmentor import __version__
 from segmentor.contract import ModelContract

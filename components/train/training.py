@@ -1,7 +1,6 @@
 """From data sets and configuration to a trained network: builds the run, and runs it."""
 
 import contextlib
-import copy
 import logging
 import math
 import signal
@@ -10,18 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
 
 from components.train import catalyst_compat as compat
+from components.train.checks import check_trainable, choose_device
 from components.train.class_balance import class_weights, require_classes
-from components.train.config import AUTO, TrainConfig
+from components.train.config import AUTO, TrainConfig, TrainingSettings
 from components.train.encoder_weights import load_encoder_weights
 from components.train.input_size import input_spec
 from components.train.loaders import make_loaders
 from components.train.losses import SegmentationLoss, default_terms
-from components.train.memory import is_out_of_memory, memory_errors
+from components.train.memory import memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
 from components.train.precision import choose_bf16, keep_depthwise_float32
 from components.train.processes import wait_for_all
@@ -31,7 +32,6 @@ from components.train.running_state import Progress, RunningState, load_best
 from components.train.threads import set_threads
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset
-from segmentor.errors import ConfigError
 from segmentor.nn.exportability import require_exportable
 from segmentor.nn.network import NetworkConfig, build_network, network_stride
 
@@ -153,48 +153,69 @@ def make_run(
     resumed: RunningState | None,
 ) -> Run:
     """Builds what the loop works with."""
-    settings, label_map = config.training, data_sets[0].label_map
+    settings = config.training
     device = next(network.parameters()).device
     bf16 = resumed.bf16 if resumed is not None else choose_bf16(device.type, settings.precision)
     if bf16 and device.type == "cpu":
         keep_depthwise_float32(network)
-    terms = default_terms(label_map.is_binary) if settings.loss == AUTO else settings.loss
-    assert isinstance(terms, dict)
-    weights = class_weights(settings.class_weights, data_sets[0])
-    loaders, sampler, ids = make_loaders(config, *data_sets, spec, places.scratch, device.type)
+    loaders = make_loaders(config, *data_sets, spec, places.scratch, device.type)
     engine = compat.make_engine(device.type)
     optimizer = make_optimizer(network, settings)
-    is_extended = resumed is not None and resumed.epochs != settings.epochs
-    done = resumed.progress.epoch if resumed is not None and is_extended else 0
-    batches = math.ceil(len(loaders["train"]) / engine.num_processes)
-    scheduler = make_scheduler(optimizer, settings, (settings.epochs - done) * batches)
-    if resumed is not None and is_extended:
-        resumed = with_new_schedule(resumed, optimizer)
-    logger.info(
-        "training device=%s precision=%s size=%dx%d train_images=%d val_images=%d parameters=%d",
-        device,
-        "bf16" if bf16 else "fp32",
-        *spec.size,
-        len(ids["train"]),
-        len(ids["valid"]),
-        sum(parameter.numel() for parameter in network.parameters()),
-    )
-    return Run(
+    batches = math.ceil(len(loaders.by_key["train"]) / engine.num_processes)
+    scheduler, resumed = make_schedule(settings, optimizer, batches, resumed)
+    run = Run(
         config=config,
-        label_map=label_map,
+        label_map=data_sets[0].label_map,
         network=network,
-        loss=SegmentationLoss(terms, label_map.is_binary, weights).to(device),
+        loss=make_loss(settings, data_sets[0]).to(device),
         optimizer=optimizer,
         scheduler=scheduler,
-        loaders=loaders,
-        sampler=sampler,
-        sample_ids=ids,
+        loaders=loaders.by_key,
+        sampler=loaders.sampler,
+        sample_ids=loaders.sample_ids,
         engine=engine,
         bf16=bf16,
         fingerprint=fingerprint,
         state_folder=places.state,
         logs=places.logs,
         resumed=resumed,
+    )
+    log_start(run, spec)
+    return run
+
+
+def make_loss(settings: TrainingSettings, train_set: Dataset) -> SegmentationLoss:
+    """The loss of the settings, with its class weights from the training set."""
+    is_binary = train_set.label_map.is_binary
+    terms = default_terms(is_binary) if settings.loss == AUTO else settings.loss
+    assert isinstance(terms, dict)
+    return SegmentationLoss(terms, is_binary, class_weights(settings.class_weights, train_set))
+
+
+def make_schedule(
+    settings: TrainingSettings,
+    optimizer: torch.optim.Optimizer,
+    batches: int,
+    resumed: RunningState | None,
+) -> tuple[Any | None, RunningState | None]:
+    """The scheduler, and the state to go on from, whose own schedule may have ended."""
+    if resumed is None or resumed.epochs == settings.epochs:
+        return make_scheduler(optimizer, settings, settings.epochs * batches), resumed
+    left = settings.epochs - resumed.progress.epoch
+    scheduler = make_scheduler(optimizer, settings, left * batches)
+    return scheduler, with_new_schedule(resumed, optimizer)
+
+
+def log_start(run: Run, spec: InputSpec) -> None:
+    """One line of what is about to be trained."""
+    logger.info(
+        "training device=%s precision=%s size=%dx%d train_images=%d val_images=%d parameters=%d",
+        run.engine.device,
+        "bf16" if run.bf16 else "fp32",
+        *spec.size,
+        len(run.sample_ids["train"]),
+        len(run.sample_ids["valid"]),
+        sum(parameter.numel() for parameter in run.network.parameters()),
     )
 
 
@@ -207,42 +228,3 @@ def with_new_schedule(resumed: RunningState, optimizer: torch.optim.Optimizer) -
     fresh = optimizer.state_dict()["param_groups"]
     optimizer_state = {"state": resumed.optimizer["state"], "param_groups": fresh}
     return replace(resumed, scheduler=None, optimizer=optimizer_state)
-
-
-def choose_device(setting: str) -> str:
-    """`auto` takes CUDA when there is one.
-
-    Raises:
-        ConfigError: `cuda` is asked for and there is none.
-    """
-    if setting == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("training.device", "cuda, but there is no GPU", "cpu or auto")
-    return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def check_trainable(network: nn.Module, size: tuple[int, int], batch_size: int) -> None:
-    """Tries one step's forward pass on a copy, so that a misfit is a message and not a traceback.
-
-    Raises:
-        ConfigError: the network cannot take this size, or not a batch of one image.
-    """
-    trial = copy.deepcopy(network).train()
-    device = next(trial.parameters()).device
-    name = type(network).__name__
-    try:
-        with torch.no_grad():
-            trial(torch.zeros(min(batch_size, 2), 3, *size, device=device))
-    except (ValueError, RuntimeError, AssertionError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())
-        if "more than 1 value per channel" in reason:
-            raise ConfigError(
-                "training.batch_size", f"1 for {name}", "at least 2: it normalises over the batch"
-            ) from error
-        raise ConfigError(
-            "processing.size",
-            f"{size[0]} x {size[1]}, at which {name} fails ({reason})",
-            "a size that the network can take",
-            "try a larger one, or another model",
-        ) from error

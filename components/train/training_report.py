@@ -20,6 +20,7 @@ from components.train.training import Trained
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.inference import mask_at
+from segmentor.label_map import LabelMap
 from segmentor.masks import overlay
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.report import Report
@@ -40,14 +41,40 @@ def write_report(
     metrics: Mapping[str, float],
 ) -> dict[str, str]:
     """Writes the page, and returns the metadata of its artifact."""
-    progress = trained.progress
     label_map = contract.label_map
+    size = " x ".join(str(length) for length in contract.input.size)
     report = Report(
         "Training report",
-        f"{config.model.architecture} with {config.model.encoder}, "
-        f"{contract.input.size[0]} x {contract.input.size[1]}, "
+        f"{config.model.architecture} with {config.model.encoder}, {size}, "
         f"classes {', '.join(label_map.names)}",
     )
+    _add_result(report, config, trained, label_map, metrics)
+    report.section(
+        "Validation images",
+        "Truth first, then the prediction: side by side, or one above the other.",
+    )
+    report.legend([(c.name, c.colour) for c in label_map.classes])
+    report.pictures(sample_sheet(trained, contract, val_set))
+    report.section("Provenance and environment")
+    report.key_values([*sorted(contract.provenance.items()), *environment(trained)])
+    report.section("Configuration")
+    report.table(
+        ["setting", "value"],
+        [(name, json.dumps(value, ensure_ascii=False)) for name, value in flat_items(composed)],
+    )
+    path.write_text(report.html(), encoding="utf-8")
+    return report.metadata()
+
+
+def _add_result(
+    report: Report,
+    config: TrainConfig,
+    trained: Trained,
+    label_map: LabelMap,
+    metrics: Mapping[str, float],
+) -> None:
+    """The main figures, what to know before believing them, curves, and IoU by class."""
+    progress = trained.progress
     iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
     report.tiles(
         [
@@ -74,21 +101,6 @@ def write_report(
             for name in label_map.names
         ],
     )
-    report.section(
-        "Validation images",
-        "Truth first, then the prediction: side by side, or one above the other.",
-    )
-    report.legend([(c.name, c.colour) for c in label_map.classes])
-    report.pictures(sample_sheet(trained, contract, val_set))
-    report.section("Provenance and environment")
-    report.key_values([*sorted(contract.provenance.items()), *environment(trained)])
-    report.section("Configuration")
-    report.table(
-        ["setting", "value"],
-        [(name, json.dumps(value, ensure_ascii=False)) for name, value in flat_items(composed)],
-    )
-    path.write_text(report.html(), encoding="utf-8")
-    return report.metadata()
 
 
 def _first_epoch(trained: Trained) -> int:
