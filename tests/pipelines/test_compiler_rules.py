@@ -13,9 +13,20 @@ GROUP = "comp-exit-handler-1"
 LOOP = "for-loop-2"
 
 
+def _load(path):
+    return list(yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    documents = _load(SWEEP_YAML)
+    assert problems(*documents) == []
+    return documents
+
+
 @pytest.fixture
-def documents():
-    return copy.deepcopy(list(yaml.safe_load_all(SWEEP_YAML.read_text(encoding="utf-8"))))
+def documents(sweep):
+    return copy.deepcopy(sweep)
 
 
 def _tasks(specification, group=GROUP):
@@ -182,7 +193,6 @@ def _backoff(specification, platform):
     ],
 )
 def test_the_rules_find(damage, told, documents):
-    assert problems(*documents) == []
     damage(*documents)
     found = _found(documents)
     assert any(told in problem for problem in found), found
@@ -211,9 +221,7 @@ def test_a_version_that_go_would_read_as_a_number_is_found():
 
 def test_every_step_of_the_sweep_has_the_settings_of_the_pipeline_s():
     """What a cluster is told of a step must not depend on which pipeline it is in."""
-    one, many = (
-        list(yaml.safe_load_all(path.read_text())) for path in (SEGMENTATION_YAML, SWEEP_YAML)
-    )
+    one, many = (_load(path) for path in (SEGMENTATION_YAML, SWEEP_YAML))
     for name in ("convert-labels", "split", "train", "evaluate", "export", "deploy", "summarise"):
         assert _settings(one[1], name) == _settings(many[1], name), name
         assert _container(one[0], name) == _container(many[0], name), name
@@ -223,7 +231,7 @@ def test_every_step_of_the_sweep_has_the_settings_of_the_pipeline_s():
 
 def test_what_must_not_be_cached_or_repeated_is_not_in_either_pipeline():
     for path in (SEGMENTATION_YAML, SWEEP_YAML):
-        specification = next(yaml.safe_load_all(path.read_text()))
+        specification = _load(path)[0]
         tasks = {**specification["root"]["dag"]["tasks"], **_tasks(specification)}
         for name in ("deploy", "summarise"):
             assert not tasks[name]["cachingOptions"].get("enableCache"), name
