@@ -32,6 +32,8 @@ class Row:
     peak_rss_mib: float
     start_s: float
     errors: int
+    idle_rss_mib: float = 0
+    engine: str = ""
 
 
 def load(
@@ -145,10 +147,11 @@ def cpu_seconds(pid: int) -> float:
     return total / TICKS
 
 
-def peak_rss_mib(pid: int) -> float:
+def rss_mib(pid: int, field: str = "VmHWM:") -> float:
+    """Resident memory of a process and all below it: VmHWM at its peak, VmRSS now."""
     total = 0.0
     for member in family(pid):
         with contextlib.suppress(OSError, IndexError):
             status = Path(f"/proc/{member}/status").read_text()
-            total += int(status.split("VmHWM:")[1].split()[0]) / 1024
+            total += int(status.split(field)[1].split()[0]) / 1024
     return round(total)

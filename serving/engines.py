@@ -64,7 +64,7 @@ def choose_engine(
     for engine in FASTEST_FIRST if asked == "fast" else (asked,):
         reason = _unusable(engine, model, able, bool(samples))
         if reason is None:
-            forward = _compile(engine, model, threads or available_cpus(), streams)
+            forward = compile_engine(engine, model, threads or available_cpus(), streams)
             flipped = flipped_fraction(forward, model, samples or _drawn_samples(model.contract))
             logger.info("engine compared", extra={"engine": engine, "flipped_fraction": flipped})
             if flipped <= MAX_FLIPPED:
@@ -112,7 +112,8 @@ def _unusable(
     return None
 
 
-def _compile(engine: Engine, model: OnnxModel, threads: int, streams: int) -> Forward:
+def compile_engine(engine: Engine, model: OnnxModel, threads: int, streams: int) -> Forward:
+    """Compiles a model, or the INT8 file beside it, for an engine of OpenVINO."""
     path = model.path.with_name(INT8_FILE) if engine == "openvino-int8" else model.path
     return compile_forward(path, BF16 if engine == "openvino-bf16" else F32, threads, streams)
 
