@@ -48,3 +48,11 @@ def scene_png(scene: NDArray[np.uint8]) -> bytes:
 @pytest.fixture(scope="session")
 def scene_jpeg(scene: NDArray[np.uint8]) -> bytes:
     return encode_jpeg(scene, quality=95)
+
+
+@pytest.fixture
+def innocent(predictor: RunningPredictor, scene_png: bytes) -> Iterator[None]:
+    """After the test, on the same connection: an innocent request is answered."""
+    yield
+    assert predictor.client.post("/v1/models/scene:predict", content=scene_png).status_code == 200
+    assert predictor.process.poll() is None

@@ -1,0 +1,92 @@
+"""Bad images and uploads get a 4xx with a reason, and the next client gets its mask."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refused import UPLOAD, V1, assert_refused, fuzz
+
+pytestmark = pytest.mark.usefixtures("innocent")
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small PNG that says it has very many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(b"\0" * 1_000_000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def test_decompression_bombs_are_refused_from_the_header(predictor):
+    before = predictor.rss_mib()
+    for body in (bomb(20_000, 20_000), bomb(2**31 - 1, 2**31 - 1)):
+        error = assert_refused(predictor.client.post(V1, content=body))
+        assert "pixels" in error
+        assert_refused(predictor.client.post(UPLOAD, files={"file": body}))
+    assert predictor.rss_mib() - before < 50
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"content-type": "multipart/form-data"}, b"--x\r\n"),
+        ({"content-type": "multipart/form-data; boundary=x"}, b""),
+        ({"content-type": "multipart/form-data; boundary=x"}, b"--x\r\nfoo\r\n\r\nbar\r\n--x--"),
+        ({"content-type": "multipart/form-data; boundary=" + "x" * 5000}, b"--x--"),
+        ({"content-type": "multipart/form-data; boundary=x; charset=nope"}, b"--x--\r\n"),
+        ({"content-type": "image/png"}, b"\x89PNG"),
+        ({}, b""),
+    ],
+)
+def test_a_malformed_upload_is_refused_with_status_100(predictor, headers, body):
+    reply = predictor.client.post(UPLOAD, content=body, headers=headers)
+    assert_refused(reply)
+    assert reply.json()["status"] == "100"
+
+
+def test_an_upload_field_that_is_no_file_is_refused(predictor):
+    reply = predictor.client.post(UPLOAD, data={"file": "text"})
+    assert_refused(reply)
+    boundary = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert "file" in assert_refused(
+        predictor.client.post(UPLOAD, content=boundary, headers=headers)
+    )
+
+
+def test_a_body_beyond_the_limit_is_413_announced_or_not(predictor):
+    large = b"0" * (65 << 20)
+    assert_refused(predictor.client.post(V1, content=large), 413)
+
+    def chunks():
+        for _ in range(65):
+            yield b"0" * (1 << 20)
+
+    assert_refused(predictor.client.post(V1, content=chunks()), 413)
+
+
+@fuzz
+@given(data=st.data())
+def test_damaged_images_are_refused_or_predicted(predictor, scene_png, scene_jpeg, data):
+    body = bytearray(data.draw(st.sampled_from([scene_png, scene_jpeg])))
+    for _ in range(data.draw(st.integers(1, 8))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    body = body[: data.draw(st.integers(0, len(body)))]
+    reply = predictor.client.post(V1, content=bytes(body))
+    assert reply.status_code in (200, 400), reply.text
+
+
+@fuzz
+@given(st.binary(max_size=300))
+def test_random_bytes_as_multipart_are_refused(predictor, body):
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    content = b"--x\r\n" + body + b"\r\n--x--\r\n"
+    assert predictor.client.post(UPLOAD, content=content, headers=headers).status_code == 400
