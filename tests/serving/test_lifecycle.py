@@ -1,5 +1,7 @@
 """Start, refusal to start, drain, and kill: what an operator sees of the process."""
 
+import contextlib
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -132,19 +134,41 @@ def test_sigterm_answers_what_is_in_flight_then_ends_with_zero(road_model, tmp_p
         assert replies == [200, 200, 200]
 
 
-def test_after_kill_nine_it_starts_again_on_the_same_ports(street_model, tmp_path, scene_png):
+def test_killed_under_load_it_starts_again_on_the_same_ports_and_serves_everybody(
+    street_model, tmp_path, scene_png
+):
     with running_predictor(street_model, tmp_path) as running:
-        running.client.post("/v1/models/scene:predict", content=scene_png)
+        flags = [f"--http_port={running.http_port}", f"--grpc_port={running.grpc_port}"]
+        is_back = threading.Event()
+        after = []
+
+        def ask() -> int:
+            url = f"{running.url}/v1/models/scene:predict"
+            return httpx.post(url, content=scene_png, timeout=30).status_code
+
+        def keep_asking():
+            while not is_back.is_set():
+                with contextlib.suppress(httpx.TransportError):
+                    ask()
+            after.extend(ask() for _ in range(10))
+
+        threads = [threading.Thread(target=keep_asking) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while 'code="200",route="/v1' not in running.client.get("/metrics").text:
+            time.sleep(0.01)
         running.process.kill()
         running.process.wait()
-        flags = [f"--http_port={running.http_port}", f"--grpc_port={running.grpc_port}"]
         again = start_predictor(
             ["--model_name=scene", f"--model_dir={street_model}", *flags], tmp_path / "again.log"
         )
         try:
-            wait_until_ready(running.__class__(**{**vars(running), "process": again}))
-            reply = httpx.post(f"{running.url}/v1/models/scene:predict", content=scene_png)
-            assert reply.status_code == 200
+            wait_until_ready(dataclasses.replace(running, process=again))
+            is_back.set()
+            for thread in threads:
+                thread.join()
+            assert after == [200] * 40
         finally:
+            is_back.set()
             again.terminate()
             again.wait(timeout=30)
