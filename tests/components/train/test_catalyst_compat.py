@@ -1,7 +1,7 @@
 """Silent and loud failures of Catalyst 22.4 that a run of ours could meet.
 
-Each test states what stock Catalyst does; two show it on Catalyst itself, so
-that a release that mends it is noticed.
+Each test holds our remedy and states what stock Catalyst does; `test_stock_failures.py` shows it on
+Catalyst itself.
 """
 
 import warnings

@@ -8,6 +8,9 @@ validation set the truth is 1, so the first epoch is the best.
 """
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -124,6 +127,48 @@ def test_gradients_are_not_clipped():
     )
     model = train(1, callbacks=[clipping])
     assert float(model.value.detach()) == 1.0  # clipped, it would be 0.1
+
+
+ALONE = """
+import warnings
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+warnings.simplefilter("ignore")
+from catalyst import dl
+
+class Engine(dl.DistributedDataParallelEngine):
+    def mean_reduce_ddp_metrics(self, metrics):
+        return metrics
+
+class Tell(dl.Callback):
+    def on_experiment_start(self, runner):
+        print(f"rank {runner.engine.process_index} of {runner.engine.num_processes}", flush=True)
+
+if __name__ == "__main__":
+    ones, model = torch.ones(4, 1), torch.nn.Linear(1, 1)
+    dl.SupervisedRunner().train(
+        model=model, engine=Engine(cpu=True, process_group_kwargs={"backend": "gloo"}),
+        criterion=torch.nn.L1Loss(), optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
+        loaders={"train": DataLoader(TensorDataset(ones, ones))}, callbacks=[Tell(order=0)],
+    )
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_alone(tmp_path):
+    """Ours: test_processes.py::test_two_processes_agree_with_one."""
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+            "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", str(script),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = [line for line in done.stdout.splitlines() if line.startswith("rank")]
+    assert told == ["rank 0 of 1", "rank 0 of 1"], done.stderr[-2000:]
 
 
 class Bright(Dataset):

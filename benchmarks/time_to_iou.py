@@ -1,0 +1,82 @@
+"""How long the train step takes to a road IoU of 0.9 on the demo's drawn scenes.
+
+    python benchmarks/time_to_iou.py [--iou 0.9] [--rounds 3]
+
+The demo's export, converted and split as the demo does, and its overrides. Seconds count from the
+start of the process, imports included, to the end of the first epoch whose IoU on val is reached.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from pipelines.demo.cvat_export import write_cvat_export  # noqa: E402
+from pipelines.demo.demo import PARAMETERS  # noqa: E402
+from pipelines.demo.scenes import draw_scenes  # noqa: E402
+
+
+def step(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", f"components.{name}", *arguments], check=True, cwd=ROOT)
+
+
+def prepare(folder: Path) -> None:
+    """Draws, converts and splits."""
+    write_cvat_export(draw_scenes(), folder / "export.zip")
+    step(
+        "convert_labels", f"--source={folder / 'export.zip'}", f"--dataset={folder / 'dataset'}",
+        f"--classes={PARAMETERS['classes']}", f"--label-report={folder / 'labels.html'}",
+        f"--group-pattern={PARAMETERS['group_pattern']}", f"--label-metrics={folder / 'labels'}",
+    )  # fmt: skip
+    step(
+        "split", f"--dataset={folder / 'dataset'}", f"--split-report={folder / 'split.html'}",
+        f"--ratios={PARAMETERS['ratios']}", f"--seed={PARAMETERS['seed']}",
+        *(f"--{part}={folder / part}" for part in ("train", "val", "test")),
+    )  # fmt: skip
+
+
+def train(data: Path, target: Path, iou: float) -> tuple[float, float, int]:
+    """Trains; returns seconds to the IoU since the start, in all, and the epoch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    start = time.time()
+    step(
+        "train", *(f"--{part}={data / part}" for part in ("train", "val")),
+        *(f"--{name}={target / name}" for name in ("checkpoint", "metrics", "logs")),
+        f"--training-report={target / 'report.html'}",
+        f"--overrides={PARAMETERS['train_overrides']}",
+    )  # fmt: skip
+    total = time.time() - start
+    events = EventAccumulator(str(target / "logs" / "valid"))
+    events.Reload()
+    for event in events.Scalars("iou/epoch"):
+        if event.value >= iou:
+            return event.wall_time - start, total, event.step
+    return float("nan"), total, 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--iou", type=float, default=0.9)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    os.environ.setdefault("SEGMENTOR_LOG_LEVEL", "WARNING")
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare(Path(scratch))
+        for turn in range(arguments.rounds):
+            results.append(train(Path(scratch), Path(scratch) / str(turn), arguments.iou))
+            reached, total, epoch = results[-1]
+            print(f"IoU {arguments.iou} after {reached:.1f} s (epoch {epoch}), all {total:.1f} s")
+    print(f"median {statistics.median(result[0] for result in results):.1f} s")
+
+
+if __name__ == "__main__":
+    main()
