@@ -82,5 +82,5 @@ def observe_image(
 
 
 def _step(length: int) -> int:
-    """The step that leaves some 256 samples: enough for a histogram, and at no cost."""
-    return max(1, length // 256)
+    """The step that leaves some 128 samples: enough for a histogram; 256 cost 0.3 ms an image."""
+    return max(1, length // 128)

@@ -90,6 +90,7 @@ class PredictorServer(ModelServer):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # they would change the client's address in the log alone
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(self.settings.grace_period_s),
         )
