@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from components.train.transform_names import require_transform
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
 from segmentor.errors import ConfigError
@@ -15,6 +16,9 @@ T = TypeVar("T")
 
 AUTO = "auto"
 NONE = "none"
+# Of `training.loss`; which of them a binary network takes, and which one of several classes, is
+# known with the data set (losses.py).
+LOSSES = ("dice", "bce", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,15 @@ def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
 
     Raises:
         ConfigError: a key is unknown (with the nearest right one) or missing, a value has the
-            wrong type, or is out of its range; or there is no such architecture or encoder.
+            wrong type, or is out of its range; or there is no such architecture, encoder, loss or
+            augmentation.
     """
     config = _read(TrainConfig, value, "")
     _check_ranges(config)
+    _check_loss(config.training.loss)
     require_known(config.model.architecture, config.model.encoder)
+    for name in config.processing.augmentation:
+        require_transform(name)
     return config
 
 
@@ -94,6 +102,18 @@ def network_digest(config: TrainConfig) -> str:
     """The identity of the network: architecture, encoder and options, not its weights."""
     model = config.model
     return digest_json([model.architecture, model.encoder, model.options])
+
+
+def _check_loss(loss: str | dict[str, float]) -> None:
+    if isinstance(loss, str):
+        return
+    if not loss:
+        raise ConfigError("training.loss", "no terms", f"some of {', '.join(LOSSES)}")
+    for name, weight in loss.items():
+        if name not in LOSSES:
+            raise unknown_key(f"training.loss.{name}", [f"training.loss.{n}" for n in LOSSES])
+        if not weight > 0:
+            raise ConfigError(f"training.loss.{name}", str(weight), "a weight above 0")
 
 
 def _check_ranges(config: TrainConfig) -> None:
@@ -142,22 +162,32 @@ def _read(kind: type[T], value: Any, where: str) -> T:
 
 def unknown_key(key: str, known: list[str], hint: str = "") -> ConfigError:
     """The error for a key that is not in the schema, with the nearest one that is."""
-    leaf = key.rpartition(".")[2]
-    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    near_leaf = [
-        name
-        for close in get_close_matches(leaf, [name.rpartition(".")[2] for name in known], 1, 0.75)
-        for name in known
-        if name.rpartition(".")[2] == close
-    ]
-    best = (same_leaf or get_close_matches(key, known, 1, 0.6) or near_leaf or [""])[0]
-    group = key.rpartition(".")[0]
+    leaf, group = key.rpartition(".")[2], key.rpartition(".")[0]
     while not (inside := [name for name in known if name.rpartition(".")[0] == group]) and group:
         group = group.rpartition(".")[0]  # no such group: what the one above it holds
+    best = (
+        [name for name in known if name.rpartition(".")[2] == leaf]
+        or [name for name in known if _initials(name) == leaf]
+        or _near_leaf(leaf, inside, 0.6)
+        or _near_leaf(leaf, known, 0.75)
+        or [""]
+    )[0]
     names = ", ".join(name.rpartition(".")[2] for name in inside or known)
     where = f" in {group}" if group else ""
     remedy = f"did you mean {best}?" if best else hint
     return ConfigError(key, "an unknown key", f"one of {names}{where}", remedy)
+
+
+def _initials(key: str) -> str:
+    """`lr` of `training.learning_rate`; a word alone has none."""
+    words = key.rpartition(".")[2].split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else ""
+
+
+def _near_leaf(leaf: str, known: list[str], cutoff: float) -> list[str]:
+    """The keys whose last part is nearest; the groups before it would make any two alike."""
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    return [leaves[near] for near in get_close_matches(leaf, leaves, 1, cutoff)]
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from components.train.compose import compose_config, presets, split_overrides, to_yaml
-from components.train.config import to_train_config
+from components.train.config import LOSSES, to_train_config
+from components.train.losses import SegmentationLoss
+from components.train.transform_names import transforms
 from segmentor.errors import ConfigError
 
 
@@ -45,6 +47,7 @@ def test_a_transform_can_be_added_and_removed():
         ("training.epoch=3", "did you mean training.epochs?"),
         ("epochs=3", "did you mean training.epochs?"),
         ("+training.epoch=3", "did you mean training.epochs?"),
+        ("training.lr=1", "did you mean training.learning_rate?"),
         ("training.learningrate=1", "did you mean training.learning_rate?"),
         ("model=tinny", "did you mean model=tiny?"),
         ("modle=tiny", "did you mean model"),
@@ -64,6 +67,11 @@ def test_a_transform_can_be_added_and_removed():
         ("processing.size=big", "auto or a list of 2 values"),
         ("processing.mean=[0,0,zero]", "a list of 3 values"),
         ("training.loss={dice: much}", "auto or a mapping"),
+        ("training.loss={dise: 1}", "did you mean training.loss.dice?"),
+        ("training.loss={foo: 1}", "one of dice, bce, cross_entropy, focal"),
+        ("training.loss={}", "no terms"),
+        ("training.loss={dice: 0}", "a weight above 0"),
+        ("+processing.augmentation.GausNoise={p: 1}", "did you mean GaussNoise"),
         ("training.epochs", "no '='"),
         ("training.loss={dice: 1", "training.loss={dice: 1"),
         ("training.mirror=null", "a text"),
@@ -74,6 +82,23 @@ def test_wrong_overrides_are_refused_in_one_line(override, message):
         to_train_config(compose_config([override]))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_transforms_are_those_of_the_installed_albumentations():
+    import albumentations
+
+    found = {
+        name
+        for name, value in vars(albumentations).items()
+        if isinstance(value, type) and issubclass(value, albumentations.BasicTransform)
+    }
+    assert transforms() >= found
+
+
+def test_the_losses_of_the_configuration_are_those_that_can_be_built():
+    for is_binary, excluded in ((True, "cross_entropy"), (False, "bce")):
+        terms = {name: 1.0 for name in LOSSES if name != excluded}
+        assert set(SegmentationLoss(terms, is_binary).weights) == set(terms)
 
 
 def test_one_text_is_split_as_a_shell_would():
