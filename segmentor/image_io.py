@@ -169,7 +169,10 @@ def _header(image: Image.Image) -> ImageHeader:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I;16") or image.mode == "I":
+    if image.mode in ("I", "F"):
+        # What is white in them, nobody knows: a conversion would give black, or white, at a guess.
+        raise ValueError("32 bits a pixel and channel, 8 or 16 are known")
+    if image.mode.startswith("I;16"):
         # 16-bit grey: 65535 -> 255. Pillow's own convert() would clip everything above 255.
         grey = (np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)

@@ -88,6 +88,7 @@ class PredictorServer(ModelServer):
                 self.settings.limits,
             ),
             log_config=None,
+            ws="none",
             access_log=False,
             server_header=False,
             proxy_headers=False,  # they would change the client's address in the log alone

@@ -98,3 +98,11 @@ def test_too_many_pixels_are_refused_from_the_header():
 def test_an_index_image_has_one_channel():
     with pytest.raises(ImageError, match="a RGB image, expected one channel"):
         decode_index(encode_png(PIXELS))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_refused_for_nobody_knows_what_is_white_in_them(dtype):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 200, dtype)).save(buffer, "TIFF")
+    with pytest.raises(ImageError, match="32 bits a pixel and channel"):
+        decode_image(buffer.getvalue())
