@@ -19,7 +19,7 @@ images/build.sh -- --progress plain --build-arg "BASE_IMAGE=$BASE_IMAGE" \
   { tail -60 "$secrets/build.log" >&2; echo "error: an image does not build" >&2; exit 1; }
 # What no tag names any more, and cache beyond what one set of images takes.
 "$DOCKER" image prune --force >/dev/null
-DOCKER_BUILDKIT=1 "$DOCKER" builder prune --force --keep-storage 40GB >/dev/null
+DOCKER_BUILDKIT=1 "$DOCKER" builder prune --force --keep-storage 20GB >/dev/null
 "$DOCKER" images --filter 'reference=segmentor-*'
 
 echo "== [$SECONDS s] tests that need the engine"
