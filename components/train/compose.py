@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from components.train.config import unknown_key
+from components.train.schema import unknown_key
 from segmentor.errors import ConfigError
 
 CONF = Path(__file__).parent / "conf"
@@ -49,6 +49,8 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
     """Finds the override that Hydra refused, and says what is right instead."""
     groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
     for override in overrides:
+        if re.match(r"[+~]*[\w./]+(\s+=|=\s)", override):
+            return ConfigError(override, "spaces beside '='", "key=value")
         key, separator, value = override.partition("=")
         if not separator and not key.startswith("~"):
             return ConfigError(override, "no '='", "an override such as training.epochs=40")
@@ -67,6 +69,14 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
             hint = f"a new argument is added with +{override}"
             return unknown_key(key, known, hint)
     reason = " ".join(str(error).splitlines()[0].split()) if str(error) else repr(error)
+    refused = re.match(r"Could not override '([\w.]+)'", reason)
+    if refused and refused[1] in known:
+        return ConfigError(
+            refused[1],
+            "an argument that the preset does not name",
+            "",
+            f"add it with +{refused[1]}.NAME=VALUE",
+        )
     return ConfigError("overrides", f"{' '.join(overrides)} ({reason})", "Hydra overrides")
 
 

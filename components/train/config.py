@@ -1,21 +1,21 @@
 """The configuration as frozen values: unknown keys and wrong types are refused by name."""
 
-import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Literal
 
+from components.train.schema import read, unknown_key
 from components.train.transform_names import require_transform
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
 from segmentor.errors import ConfigError
 from segmentor.nn.network_names import require_known
 
-T = TypeVar("T")
-
 AUTO = "auto"
 NONE = "none"
+ENCODER_WEIGHTS = (NONE, "imagenet", "efficientnet-lite0")
 # Of `training.loss`; which of them a binary network takes, and which one of several classes, is
 # known with the data set (losses.py).
 LOSSES = ("dice", "bce", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
@@ -89,9 +89,10 @@ def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
             wrong type, or is out of its range; or there is no such architecture, encoder, loss or
             augmentation.
     """
-    config = _read(TrainConfig, value, "")
+    config = read(TrainConfig, value, "")
     _check_ranges(config)
     _check_loss(config.training.loss)
+    _check_weights(config.model.encoder_weights)
     require_known(config.model.architecture, config.model.encoder)
     for name in config.processing.augmentation:
         require_transform(name)
@@ -114,6 +115,19 @@ def _check_loss(loss: str | dict[str, float]) -> None:
             raise unknown_key(f"training.loss.{name}", [f"training.loss.{n}" for n in LOSSES])
         if not weight > 0:
             raise ConfigError(f"training.loss.{name}", str(weight), "a weight above 0")
+
+
+def _check_weights(source: str) -> None:
+    """Refuses a word that names no source; what looks like a path is opened where it is needed."""
+    if source in ENCODER_WEIGHTS or Path(source).suffix or "/" in source or Path(source).exists():
+        return
+    near = get_close_matches(source, ENCODER_WEIGHTS, 1, 0.6)
+    raise ConfigError(
+        "model.encoder_weights",
+        f"'{source}'",
+        f"{', '.join(ENCODER_WEIGHTS)}, a file, or an s3:// URI",
+        f"did you mean {near[0]}?" if near else "",
+    )
 
 
 def _check_ranges(config: TrainConfig) -> None:
@@ -139,109 +153,9 @@ def _check_ranges(config: TrainConfig) -> None:
         raise ConfigError("training.learning_rate", str(training.learning_rate), "above 0")
     if isinstance(training.workers, int) and training.workers < 0:
         raise ConfigError("training.workers", str(training.workers), "at least 0")
+    if config.seed < 0:
+        raise ConfigError("seed", str(config.seed), "at least 0")
     if config.processing.max_pixels < 1024:
         raise ConfigError("processing.max_pixels", str(config.processing.max_pixels), ">= 1024")
     if config.processing.size != AUTO and min(config.processing.size) < 1:
         raise ConfigError("processing.size", str(config.processing.size), "positive values")
-
-
-def _read(kind: type[T], value: Any, where: str) -> T:
-    """Builds a dataclass from a mapping, field by field."""
-    if not isinstance(value, Mapping):
-        raise ConfigError(where or "configuration", f"{value!r}", "a group of settings")
-    hints = get_type_hints(kind)
-    names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    for key in value:
-        if key not in names:
-            raise unknown_key(_join(where, str(key)), [_join(where, name) for name in names])
-    missing = [name for name in names if name not in value]
-    if missing:
-        raise ConfigError(_join(where, missing[0]), "nothing", "a value", "add it to the preset")
-    return kind(**{name: _value(hints[name], value[name], _join(where, name)) for name in names})
-
-
-def unknown_key(key: str, known: list[str], hint: str = "") -> ConfigError:
-    """The error for a key that is not in the schema, with the nearest one that is."""
-    leaf, group = key.rpartition(".")[2], key.rpartition(".")[0]
-    while not (inside := [name for name in known if name.rpartition(".")[0] == group]) and group:
-        group = group.rpartition(".")[0]  # no such group: what the one above it holds
-    best = (
-        [name for name in known if name.rpartition(".")[2] == leaf]
-        or [name for name in known if _initials(name) == leaf]
-        or _near_leaf(leaf, inside, 0.6)
-        or _near_leaf(leaf, known, 0.75)
-        or [""]
-    )[0]
-    names = ", ".join(name.rpartition(".")[2] for name in inside or known)
-    where = f" in {group}" if group else ""
-    remedy = f"did you mean {best}?" if best else hint
-    return ConfigError(key, "an unknown key", f"one of {names}{where}", remedy)
-
-
-def _initials(key: str) -> str:
-    """`lr` of `training.learning_rate`; a word alone has none."""
-    words = key.rpartition(".")[2].split("_")
-    return "".join(word[:1] for word in words) if len(words) > 1 else ""
-
-
-def _near_leaf(leaf: str, known: list[str], cutoff: float) -> list[str]:
-    """The keys whose last part is nearest; the groups before it would make any two alike."""
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    return [leaves[near] for near in get_close_matches(leaf, leaves, 1, cutoff)]
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Checks one value against its annotation; whole numbers are accepted for floats."""
-    if hasattr(hint, "__dataclass_fields__"):
-        return _read(hint, value, where)
-    for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
-        ok, result = _match(option, value)
-        if ok:
-            return result
-    raise ConfigError(where, f"{value!r} ({type(value).__name__})", _describe(hint))
-
-
-def _match(hint: Any, value: Any) -> tuple[bool, Any]:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments and not isinstance(value, bool), value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            return False, None
-        items = [_match(option, item) for option, item in zip(arguments, value, strict=True)]
-        return all(ok for ok, _ in items), tuple(item for _, item in items)
-    if origin is list:
-        if not isinstance(value, list | tuple):
-            return False, None
-        items = [_match(arguments[0], item) for item in value]
-        return all(ok for ok, _ in items), [item for _, item in items]
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            return False, None
-        pairs = {str(key): _match(arguments[1], item) for key, item in value.items()}
-        return all(ok for ok, _ in pairs.values()), {key: item for key, (_, item) in pairs.items()}
-    if hint is Any:
-        return True, value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return True, float(value)
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool)), value
-
-
-def _describe(hint: Any) -> str:
-    """Says in words what an annotation allows."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in arguments)
-    if origin is Literal:
-        return " or ".join(str(value) for value in arguments)
-    if origin is tuple:
-        return f"a list of {len(arguments)} values ({_describe(arguments[0])})"
-    if origin is list:
-        return f"a list ({_describe(arguments[0])})"
-    if origin is dict:
-        return "a mapping"
-    return {int: "a whole number", float: "a number", str: "a text"}.get(hint, str(hint))
-
-
-def _join(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key

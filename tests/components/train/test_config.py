@@ -75,6 +75,10 @@ def test_a_transform_can_be_added_and_removed():
         ("training.epochs", "no '='"),
         ("training.loss={dice: 1", "training.loss={dice: 1"),
         ("training.mirror=null", "a text"),
+        ("seed=-1", "at least 0"),
+        ("model.encoder_weights=imagenett", "did you mean imagenet?"),
+        ("training.epochs = 3", "spaces beside '='"),
+        ("processing.augmentation.HorizontalFlip={prob: 1}", "add it with +processing"),
     ],
 )
 def test_wrong_overrides_are_refused_in_one_line(override, message):
