@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +129,13 @@ def _context() -> multiprocessing.context.BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    # Ctrl-C reaches the whole process group. What the server is started with, its workers have
+    # from their first instruction on; the parent tidies up.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, previous)
     return context
 
 
@@ -136,7 +144,6 @@ _state: tuple[ClassMapping, PixelTables]
 
 def _start_worker(mapping: ClassMapping, tables: PixelTables) -> None:
     global _state
-    # Ctrl-C reaches the whole process group: the parent tidies up, the workers stay quiet.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _state = (mapping, tables)
 

@@ -1,5 +1,7 @@
 """Which format an export is of: found out by what is in it, never by its name."""
 
+from pathlib import PurePosixPath
+
 from components.convert_labels.exports import Export
 from components.convert_labels.formats import (
     coco,
@@ -23,6 +25,8 @@ FORMATS = (
     kitti_road,
     paired_folders,
 )
+# A file of this name lies at the top of an export.
+_MARKS = ("annotations.xml", "labelmap.txt", "label_colors.txt")
 _EXPECTED = (
     "CVAT for images or video 1.1 (annotations.xml), Segmentation mask 1.1 (labelmap.txt), "
     "COCO 1.0 or Datumaro 1.0 (annotations/*.json), CamVid 1.0 (label_colors.txt), KITTI road, "
@@ -40,6 +44,21 @@ def open_export(files: SourceFiles) -> tuple[Export, SourceFiles]:
         for reader in FORMATS:
             if reader.recognises(candidate):
                 return reader.read(candidate), candidate
+    nested = _exports_inside(files)
+    if nested:
+        raise DataError(
+            files.where,
+            f"{len(nested)} exports: {', '.join(nested[:4])}{', ...' if len(nested) > 4 else ''}",
+            "one",
+            "export the project as a whole, or convert one at a time",
+        )
     top = sorted({name.split("/", 1)[0] for name in files})
     shown = ", ".join(top[:8]) + (", ..." if len(top) > 8 else "")
     raise DataError(files.where, f"no known export format ({shown})", _EXPECTED)
+
+
+def _exports_inside(files: SourceFiles) -> list[str]:
+    """Returns what looks like several exports in one place: zips, or folders with annotations."""
+    zips = [name for name in files if name.lower().endswith(".zip")]
+    folders = [name for name in files if PurePosixPath(name).name in _MARKS and "/" in name]
+    return sorted(zips) or (sorted(folders) if len(folders) > 1 else [])

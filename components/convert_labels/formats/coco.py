@@ -3,15 +3,18 @@
 z order is not in the file: what comes later is on top. Brush masks have iscrowd=1; they are kept.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
+from components.convert_labels.formats.annotations_by_image import AnnotationsByImage
 from components.convert_labels.formats.json_annotations import (
     annotation_files,
-    load,
+    first_value,
+    listed,
     numbers,
     objects,
     palette_colour,
@@ -24,6 +27,8 @@ from segmentor.label_map import LabelClass
 
 _KEYS = {"images", "annotations", "categories"}
 _PREFIX = "instances_"
+# Of an annotation; the rest is not needed.
+_KEPT = ("segmentation", "bbox", "attributes")
 
 
 def recognises(files: SourceFiles) -> bool:
@@ -38,15 +43,20 @@ def read(files: SourceFiles) -> Export:
         DataError: a list is missing or broken, or the subsets disagree on the categories.
     """
     found = _instances(files)
+    subsets = {file.name: _subset(file, len(found)) for file in found}
     notes = Notes()
-    loaded = [(_subset(file, len(found)), file.name, load(file, _KEYS)) for file in found]
-    names = [_categories(value["categories"], name) for _, name, value in loaded]
+    names = [_categories(first_value(file, "categories"), file.name) for file in found]
     if any(other != names[0] for other in names):
         raise DataError(files.where, "subsets with different categories", "one label list")
+    counts = [sum(1 for _ in objects(file, "images")) for file in found]
+    for file, count in zip(found, counts, strict=True):
+        if not count:
+            raise DataError(f"{file.name}: images", "none", "a list of the task's images")
 
     def items() -> Iterator[Item]:
-        for subset, name, value in loaded:
-            yield from _items(value, subset, name, names[0], notes)
+        notes.counts.clear()
+        for file in found:
+            yield from _items(file, subsets[file.name], names[0], notes)
 
     return Export(
         format="COCO 1.0",
@@ -56,10 +66,20 @@ def read(files: SourceFiles) -> Export:
         ),
         items=items,
         image_folders=("images", ""),
-        subsets=tuple(sorted(subset for subset, _, _ in loaded)),
-        count=sum(len(list(objects(value["images"], f"{n}: images"))) for _, n, value in loaded),
+        subsets=tuple(sorted(subsets.values())),
+        count=sum(counts),
         notes=notes,
     )
+
+
+def parse_line(line: bytes, where: str) -> tuple[Shape, ...]:
+    """Turns what was kept of an annotation into shapes.
+
+    Raises:
+        MaskError: a segmentation that is none.
+    """
+    label, annotation = json.loads(line)
+    return parse_annotation((label, annotation), where)
 
 
 def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Shape, ...]:
@@ -99,29 +119,42 @@ def box_shape(label: str, bbox: Any, attributes: Any, where: str, z_order: int =
     return Shape("box", label, corners, z_order, rotation=angle)
 
 
-def _items(
-    value: dict[str, Any], subset: str, file_name: str, names: dict[Any, str], notes: Notes
-) -> Iterator[Item]:
-    by_image: dict[Any, list[tuple[str, dict[str, Any]]]] = {}
-    for annotation in objects(value["annotations"], f"{file_name}: annotations"):
+def _items(file: SourceFile, subset: str, names: dict[Any, str], notes: Notes) -> Iterator[Item]:
+    with AnnotationsByImage() as kept:
+        _keep_annotations(kept, file, names, notes)
+        for number, image in enumerate(objects(file, "images")):
+            name = str(image.get("file_name", ""))
+            height, width = image.get("height"), image.get("width")
+            size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+            label = ShapesLabel(kept.of(number), parse_line, size, name)
+            yield Item(stem(name), label, subset, image_name=name)
+
+
+def _keep_annotations(
+    kept: AnnotationsByImage, file: SourceFile, names: dict[Any, str], notes: Notes
+) -> None:
+    # An id twice counts for the later image; ids that are no ids match nothing.
+    numbers_of = {_id(image): number for number, image in enumerate(objects(file, "images"))}
+    numbers_of.pop(None, None)
+    for annotation in objects(file, "annotations"):
+        number = numbers_of.get(_id(annotation, "image_id"))
+        if number is None:
+            notes.count("annotations of images that are not listed (left out)")
+            continue
         category = annotation.get("category_id")
-        label = names.get(category, f"category {category}")
-        by_image.setdefault(annotation.get("image_id"), []).append((label, annotation))
-    for image in objects(value["images"], f"{file_name}: images"):
-        name = str(image.get("file_name", ""))
-        height, width = image.get("height"), image.get("width")
-        size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-        records = tuple(by_image.pop(image.get("id"), ()))
-        label = ShapesLabel(records, parse_annotation, size, name)
-        yield Item(stem(name), label, subset, image_name=name)
-    if by_image:
-        lost = sum(len(records) for records in by_image.values())
-        notes.counts["annotations of images that are not listed (left out)"] = lost
+        label = names.get(_id(annotation, "category_id"), f"category {category}")
+        kept.add(number, (label, {key: annotation.get(key) for key in _KEPT}))
+    kept.sort()
+
+
+def _id(value: dict[str, Any], key: str = "id") -> int | str | None:
+    found = value.get(key)
+    return found if isinstance(found, int | str) else None
 
 
 def _categories(value: Any, where: str) -> dict[Any, str]:
     names = {}
-    for category in objects(value, f"{where}: categories"):
+    for category in listed(value, f"{where}: categories"):
         if not isinstance(category.get("name"), str) or not isinstance(category.get("id"), int):
             raise DataError(f"{where}: categories", repr(category)[:60], "id and name")
         names[category["id"]] = category["name"]

@@ -47,7 +47,8 @@ def annotation_file(files: SourceFiles) -> SourceFile | None:
     ]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
-        raise DataError(files.where, f"several annotation files: {names}", "one a conversion")
+        remedy = "export the project as a whole, which gives one file, or convert one at a time"
+        raise DataError(files.where, f"several annotation files: {names}", "one", remedy)
     return found[0] if found else None
 
 

@@ -9,7 +9,8 @@ from components.convert_labels.exports import Export, Item, Notes, Shape, Shapes
 from components.convert_labels.formats.coco import box_shape
 from components.convert_labels.formats.json_annotations import (
     annotation_files,
-    load,
+    first_value,
+    listed,
     numbers,
     objects,
     palette_colour,
@@ -35,18 +36,18 @@ def read(files: SourceFiles) -> Export:
         DataError: a list is missing or broken, or the subsets disagree on the labels.
     """
     notes = Notes()
-    loaded = [
-        (file.name.rpartition("/")[2].removesuffix(".json"), file.name, load(file, _KEYS))
+    found = {
+        file.name.rpartition("/")[2].removesuffix(".json"): file
         for file in annotation_files(files, _KEYS)
-    ]
-    labels = [_labels(value["categories"], name) for _, name, value in loaded]
+    }
+    labels = [_labels(first_value(file, "categories"), file.name) for file in found.values()]
     if any(other != labels[0] for other in labels):
         raise DataError(files.where, "subsets with different labels", "one label list")
 
     def items() -> Iterator[Item]:
         notes.counts.clear()
-        for subset, name, value in loaded:
-            for item in objects(value["items"], f"{name}: items"):
+        for subset, file in found.items():
+            for item in objects(file, "items"):
                 yield _item(item, subset, labels[0], notes)
 
     return Export(
@@ -56,8 +57,8 @@ def read(files: SourceFiles) -> Export:
         ),
         items=items,
         image_folders=("images", ""),
-        subsets=tuple(sorted(subset for subset, _, _ in loaded)),
-        count=sum(len(list(objects(value["items"], f"{n}: items"))) for _, n, value in loaded),
+        subsets=tuple(sorted(found)),
+        count=sum(1 for file in found.values() for _ in objects(file, "items")),
         notes=notes,
     )
 
@@ -94,7 +95,7 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
 
 def _item(item: dict[str, Any], subset: str, labels: list[str], notes: Notes) -> Item:
     records = []
-    for annotation in objects(item.get("annotations", []), f"{item.get('id')}: annotations"):
+    for annotation in listed(item.get("annotations", []), f"{item.get('id')}: annotations"):
         if annotation.get("type") not in _PAINTED:
             notes.count(f"{annotation.get('type')} annotations (no area: not painted)")
             continue

@@ -1,10 +1,11 @@
-"""What the two JSON formats share: finding and loading their files, and run lengths."""
+"""What the two JSON formats share: finding and streaming their files, and run lengths."""
 
-import json
+import codecs
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
+import ijson
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,12 +15,15 @@ from segmentor.errors import DataError, MaskError
 from segmentor.label_map import Colour, voc_palette
 
 _FOLDER = "annotations"
+# Searched at once, and what is looked at again, as a key may lie across two parts.
+_PART_BYTES = 1 << 20
+_OVERLAP_BYTES = 64
 
 
 def annotation_files(files: SourceFiles, keys: set[str]) -> list[SourceFile]:
     """Returns the JSON files, at the top or in `annotations/`, in which all these keys occur.
 
-    The text is searched, not parsed: large files are parsed once, by their reader.
+    The text is searched, not parsed, a part at a time.
     """
     return [
         files[name]
@@ -27,29 +31,35 @@ def annotation_files(files: SourceFiles, keys: set[str]) -> list[SourceFile]:
         if name.lower().endswith(".json")
         and name.count("/") <= 1
         and (("/" not in name) or name.startswith(_FOLDER + "/"))
-        and _has_keys(files[name].read(), keys)
+        and _has_keys(files[name], keys)
     ]
 
 
-def load(file: SourceFile, keys: set[str]) -> dict[str, Any]:
-    """Loads a JSON object that has these keys.
+def first_value(file: SourceFile, key: str) -> Any:
+    """Returns the value of a key of the file's object, whole.
 
     Raises:
-        DataError: no JSON, or no such object.
+        DataError: no JSON, or no such key.
     """
-    try:
-        value = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            file.name, f"broken JSON ({error})", "a complete file", "export it again"
-        ) from error
-    if not isinstance(value, dict) or not keys <= set(value):
-        raise DataError(file.name, "no such object", f"keys {', '.join(sorted(keys))}")
-    return value
+    for value in _stream(file, key):
+        return value
+    raise DataError(file.name, f"no '{key}' at its top", "what CVAT exports")
 
 
-def objects(value: Any, where: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a list.
+def objects(file: SourceFile, key: str) -> Iterator[dict[str, Any]]:
+    """Streams the objects of a list, `key` of the file's object, one in memory at a time.
+
+    Raises:
+        DataError: no JSON, or something else than objects in the list.
+    """
+    for item in _stream(file, f"{key}.item"):
+        if not isinstance(item, dict):
+            raise DataError(f"{file.name}: {key}", repr(item)[:40], "a list of objects")
+        yield item
+
+
+def listed(value: Any, where: str) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a list that is in memory.
 
     Raises:
         DataError: no list of objects.
@@ -96,8 +106,41 @@ def numbers(value: Any, where: str) -> NDArray[np.float64]:
         raise MaskError(where, "a number too large", "pixels") from error
 
 
-def _has_keys(content: bytes, keys: set[str]) -> bool:
-    return all(re.search(b'"%b"\\s*:' % key.encode(), content) for key in keys)
+def _stream(file: SourceFile, prefix: str) -> Iterator[Any]:
+    try:
+        with file.open() as stream:
+            start = stream.read(3)
+            mark = b"" if start == codecs.BOM_UTF8 else start
+            yield from ijson.items(_Rejoined(mark, stream), prefix, use_float=True)
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise DataError(
+            file.name, f"broken JSON ({reason})", "a complete file", "export it again"
+        ) from error
+
+
+class _Rejoined:
+    """A stream with what was read of it put back in front."""
+
+    def __init__(self, start: bytes, stream: BinaryIO) -> None:
+        self._start, self._stream = start, stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not size:
+            return b""
+        start, self._start = self._start, b""
+        return start or self._stream.read(size)
+
+
+def _has_keys(file: SourceFile, keys: set[str]) -> bool:
+    missing = {key: re.compile(b'"%b"\\s*:' % key.encode()) for key in keys}
+    tail = b""
+    with file.open() as stream:
+        while missing and (part := stream.read(_PART_BYTES)):
+            text = tail + part
+            missing = {k: pattern for k, pattern in missing.items() if not pattern.search(text)}
+            tail = text[-_OVERLAP_BYTES:]
+    return not missing
 
 
 def palette_colour(position: int) -> Colour:

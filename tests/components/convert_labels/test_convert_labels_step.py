@@ -89,6 +89,26 @@ def test_an_unknown_format_lists_what_was_found_and_what_is_known(
     assert "no known export format (notes, readme.md), expected CVAT for images" in error
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("a.zip", "b.zip"),
+            "2 exports: a.zip, b.zip, expected one; export the project",
+        ),
+        (("a/annotations.xml", "b/annotations.xml"), "2 exports: a/annotations.xml, b/anno"),
+        (("a.xml", "b.xml"), "several annotation files: a.xml, b.xml, expected one; export the"),
+    ],
+)
+def test_several_exports_in_one_folder_are_told_from_one(
+    names: tuple[str, ...], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export = images_export(plain_task(), tmp_path / "one.zip").read_bytes()
+    xml = cvat_xml(plain_task()).encode()
+    files = {name: export if name.endswith(".zip") else xml for name in names}
+    assert message in failure(capfd, write_files(tmp_path / "folder", files), tmp_path)
+
+
 def test_images_without_labels_follow_the_policy(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """What is particular to a format: video tracks, KITTI, index masks, labelmaps, CamVid lists."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import numpy as np
 import pytest
 
 from tests.components.convert_labels.label_builders import (
+    Drawn,
+    Task,
     camvid_export,
+    coco_export,
     encoded,
     image_files,
+    painted,
     plain_task,
     png,
     write_files,
@@ -131,3 +136,32 @@ def test_two_labels_of_one_colour_are_refused_unless_they_merge(
     assert "'van' and 'car' have the same colour (1, 1, 1)" in failure(capfd, export, tmp_path)
     dataset = convert(export, tmp_path, "--classes", "car=car+van")
     assert masks_of(dataset)["x"].min() == 1
+
+
+def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> None:
+    task = overlapping_boxes()
+    path = coco_export(task, tmp_path / "e.zip")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    name = "annotations/instances_default.json"
+    content = json.loads(files[name])
+    # The annotations of both images alternate, stand before the images, and one belongs nowhere.
+    lists = [[a for a in content["annotations"] if a["image_id"] == i] for i in (1, 2)]
+    stray = {**lists[0][0], "image_id": 77}
+    mixed = [entry for pair in zip(*lists, strict=True) for entry in pair]
+    shuffled = {"annotations": [stray, *mixed], "categories": content["categories"]}
+    shuffled["images"] = content["images"]
+    files[name] = b"\xef\xbb\xbf" + json.dumps(shuffled).encode()
+    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    for name, mask in masks_of(dataset).items():
+        assert (mask == painted(task, f"{name}.png")).all()
+        assert len(np.unique(mask)) == 4
+    report = (tmp_path / "label-report").read_text()
+    assert "1 annotations of images that are not listed (left out)" in report
+
+
+def overlapping_boxes() -> Task:
+    images = {name: (20, 24) for name in ("a.png", "b.png")}
+    labels = ("road", "car", "traffic light")
+    boxes = [Drawn("box", label, [n, n, n + 9, n + 8]) for n, label in enumerate(labels)]
+    return Task(images, {"a.png": boxes, "b.png": boxes[::-1]})
