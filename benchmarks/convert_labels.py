@@ -216,7 +216,7 @@ def measure_memory(folder: Path, counts: Sequence[int], runs: int) -> dict[str, 
     """Compares the peak memory at two counts of images, in a zip; XML and COCO."""
     photographs = [photograph(number, (120, 160)) for number in range(max(counts))]
     figures = {}
-    for kind, annotate, runs in (("xml", _boxes_as_xml, runs), ("coco", _boxes_as_coco, 1)):
+    for kind, annotate, repeats in (("xml", _boxes_as_xml, runs), ("coco", _boxes_as_coco, 1)):
         for count in counts:
             path = folder / f"{count}.zip"
             with zipfile.ZipFile(path, "w") as archive:
@@ -224,7 +224,7 @@ def measure_memory(folder: Path, counts: Sequence[int], runs: int) -> dict[str, 
                     archive.writestr(f"images/frame_{number:06d}.jpg", content)
                 name, text = annotate(count)
                 archive.writestr(name, text)
-            peaks = [_fresh(partial(convert, path)).largest_rss / 1e6 for _ in range(runs)]
+            peaks = [_fresh(partial(convert, path)).largest_rss / 1e6 for _ in range(repeats)]
             figures[f"{kind}_rss_mb_at_{count}"] = _median(peaks)
             path.unlink()
         small, large = (figures[f"{kind}_rss_mb_at_{count}"] for count in counts)

@@ -1,7 +1,10 @@
 """The page to look through a data set: complete in itself, and safe whatever names there are."""
 
 import json
+import os
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,14 @@ from segmentor.image_io import encode_png
 from segmentor.label_map import LabelMap
 
 
-def write_dataset(folder: Path, names: list[str]) -> Path:
+def write_dataset(folder: Path, names: list[str], subsets: Sequence[str] = ("train",)) -> Path:
     folder.mkdir()
     with DatasetWriter(folder, LabelMap.of(["background", "road"]), {}) as writer:
         for number, name in enumerate(names):
             mask = np.zeros((20, 30), np.uint8)
             mask[:5] = number % 2
-            writer.add(name, encode_png(np.full((20, 30, 3), number, np.uint8)), mask, "g", "train")
+            image = encode_png(np.full((20, 30, 3), number, np.uint8))
+            writer.add(name, image, mask, "g", subsets[number % len(subsets)])
     return folder
 
 
@@ -62,3 +66,51 @@ def test_of_a_large_data_set_an_even_choice_is_shown_and_said(
     shown = [sample["id"] for sample in samples_in(tmp_path / "view.html")]
     assert shown == ["s00", "s04", "s08", "s12", "s16"]
     assert "Shows 5 of 20 samples." in (tmp_path / "view.html").read_text()
+
+
+def test_filters_and_opacity_do_in_a_browser_what_they_say(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        message = "no Chromium: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    folder = write_dataset(tmp_path / "dataset", ["a", "b", "c", "d"], ["train", "val"])
+    finding = {"id": "d", "kind": "overlap", "text": "d: box 1 loses 50 %"}
+    (folder / "findings.jsonl").write_text(json.dumps(finding) + "\n")
+    write_view(folder, tmp_path / "view.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((tmp_path / "view.html").as_uri())
+
+        def shown() -> list[str]:
+            return page.locator("figcaption b").all_inner_texts()
+
+        assert shown() == ["a", "b", "c", "d"]
+        page.select_option("#class", label="road")
+        assert shown() == ["b", "d"]
+        page.select_option("#problem", label="overlap")
+        assert shown() == ["d"]
+        assert page.locator("figcaption em").inner_text() == "d: box 1 loses 50 %"
+        page.select_option("#split", label="train")
+        assert shown() == []
+        page.get_by_text("No sample is like that.").wait_for()
+        for field in ("class", "problem"):
+            page.select_option(f"#{field}", index=0)
+        assert shown() == ["a", "c"]
+        page.select_option("#split", index=0)
+        page.fill("#name", "B")
+        assert shown() == ["b"]
+        page.fill("#opacity", "0.2")
+        overlay = page.locator(".picture img").nth(1)
+        assert overlay.evaluate("image => getComputedStyle(image).opacity") == "0.2"
+        width = page.locator("figure").bounding_box()["width"]
+        page.locator(".picture").first.click()
+        assert page.locator("figure").bounding_box()["width"] > 2 * width
+        browser.close()
+    assert not errors
