@@ -13,6 +13,7 @@ things as well. Takes some five minutes; --quick half a minute a server, and say
 import argparse
 import http.client
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -39,16 +40,16 @@ def main() -> int:
     add("--seconds", type=float, default=2, help="of each pass")
     add("--passes", type=int, default=3, help="the median pass is reported")
     add("--quick", action="store_true", help="one pass of a second each")
-    add("--only", default="", help="servers whose name holds this")
+    add("--only", default="", help="servers whose name this regular expression finds")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds, arguments.passes = 1, 1
     images = [path.read_bytes() for path in sorted(arguments.images.glob("*.jpg"))]
     rows: list[Row] = []
-    if arguments.only in "in-process":
+    if re.search(arguments.only, "in-process"):
         rows += in_process(arguments.model, images, arguments.seconds, arguments.passes)
     for server in servers(arguments.model, arguments.environments):
-        if arguments.only in server.name:
+        if re.search(arguments.only, server.name):
             rows += measure_server(server, images, arguments)
     iou = engine_iou(arguments.model, arguments.test) if arguments.test else {}
     measured = Measured(rows, iou)
