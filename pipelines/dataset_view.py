@@ -83,11 +83,12 @@ def _entry(
     image = dataset.image(sample, at_least=(height, width))
     image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     mask = resize_mask(dataset.mask(sample), (height, width))
+    group = f", group {sample.group}" if sample.group != sample.id else ""
     return {
         "id": sample.id,
         "split": split or sample.subset,
         "classes": [index for index, count in enumerate(sample.class_pixels) if count],
-        "facts": f"{sample.width} x {sample.height}, group {sample.group}",
+        "facts": f"{sample.width} x {sample.height}{group}",
         "problems": problems,
         "image": _data_uri(encode_jpeg(image, 80), "jpeg"),
         "mask": _data_uri(_transparent_png(mask, dataset.label_map), "png"),

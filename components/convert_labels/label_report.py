@@ -33,7 +33,7 @@ ADVICE = {
     "empty mask": "no pixel of any class; right for a negative, wrong when it was forgotten.",
     "mixed-label group": "shapes of one group have different labels; ungroup them or relabel.",
     "near duplicate": "the images look the same; more of them teach nothing new.",
-    "overlap": "most of a shape lies under later ones; check the z order in CVAT.",
+    "overlap": "over a fifth of a shape lies under later ones of another class; check the z order.",
     "tiny shape": "a shape of a few pixels; often a slip of the mouse.",
 }
 

@@ -68,16 +68,15 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     found = [("warning", facts.made_up)] if facts.made_up else []
     certain = sum(leak.is_certain for leak in facts.leaks)
     if certain:
-        text = f"{certain} neighbouring frames are in different splits: figures on them will be "
-        text += "better than on new data. Group by sequence (--group-pattern in convert_labels)."
+        text = f"{_pairs_of(certain, 'neighbouring frames')} in different splits: "
+        text += "figures on them will be better than on new data. Group by sequence (--group-pattern in convert_labels)."
         found.append(("bad", text))
     if facts.torn:
-        found.append(
-            ("bad", f"{len(facts.torn)} pairs that look the same are in different splits.")
-        )
+        text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits."
+        found.append(("bad", text))
     unsure = len(facts.leaks) - certain
     if unsure:
-        text = f"{unsure} pairs of images numbered one after the other are in different splits; "
+        text = f"{_pairs_of(unsure, 'images numbered one after the other')} in different splits; "
         text += "their pictures do not tell whether they are of one film. If they are, group by "
         text += "sequence (--group-pattern in convert_labels)."
         found.append(("warning", text))
@@ -91,6 +90,10 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     if missing:
         found.append(("warning", f"Classes that a split does not have: {', '.join(missing)}."))
     return found
+
+
+def _pairs_of(count: int, what: str) -> str:
+    return f"{count} pair of {what} is" if count == 1 else f"{count} pairs of {what} are"
 
 
 def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
@@ -114,7 +117,11 @@ def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
         return
     lines = [[describe(leak, facts.table, facts.splits)] for leak in facts.leaks[:LINES_SHOWN]]
     report.table(["neighbours in different splits"], lines)
-    _pairs(report, dataset, facts, [(leak.left, leak.right) for leak in facts.leaks])
+    for is_certain in (True, False):
+        pairs = [(leak.left, leak.right) for leak in facts.leaks if leak.is_certain is is_certain]
+        if pairs and not is_certain:
+            report.paragraph("Unsure, the two of a pair side by side:")
+        _pairs(report, dataset, facts, pairs)
 
 
 def _duplicates(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
