@@ -69,7 +69,8 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     certain = sum(leak.is_certain for leak in facts.leaks)
     if certain:
         text = f"{_pairs_of(certain, 'neighbouring frames')} in different splits: "
-        text += "figures on them will be better than on new data. Group by sequence (--group-pattern in convert_labels)."
+        text += "figures on them will be better than on new data. "
+        text += "Group by sequence (--group-pattern in convert_labels)."
         found.append(("bad", text))
     if facts.torn:
         text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits."
