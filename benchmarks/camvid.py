@@ -194,6 +194,8 @@ def main() -> None:
     parser.add_argument("--weights", nargs="*", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--contender", nargs="*", choices=(OURS, EXAMPLE), default=(OURS, EXAMPLE))
     arguments = parser.parse_args()
+    if not Path(os.environ.get("SEGMENTOR_TEST_DATA", ""), "camvid_mini").is_dir():
+        parser.error("SEGMENTOR_TEST_DATA must name the folder that holds camvid_mini")
     for task in arguments.task:
         for weights in arguments.weights:
             for contender in arguments.contender:
