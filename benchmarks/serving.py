@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import Row, cpu_seconds, load, median_row, row, rss_mib, running
 from serving_contenders import Encode, Server, servers
-from serving_report import Measured, plot, table, targets
+from serving_report import OURS, Measured, plot, table, targets
 
 CONCURRENCY = (1, 2, 8)
+# Measures one pass with so many callers.
+Pass = Callable[[int], Row]
 
 
 def main() -> int:
@@ -47,10 +49,12 @@ def main() -> int:
     images = [path.read_bytes() for path in sorted(arguments.images.glob("*.jpg"))]
     rows: list[Row] = []
     if re.search(arguments.only, "in-process"):
-        rows += in_process(arguments.model, images, arguments.seconds, arguments.passes)
+        rows += bare_network(arguments.model, images, arguments)
     for server in servers(arguments.model, arguments.environments):
         if re.search(arguments.only, server.name):
-            rows += measure_server(server, images, arguments)
+            is_exact = server.name == OURS
+            path = our_path(arguments.model, images, arguments) if is_exact else None
+            rows += measure_server(server, images, arguments, path)
     iou = engine_iou(arguments.model, arguments.test) if arguments.test else {}
     measured = Measured(rows, iou)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -63,49 +67,77 @@ def main() -> int:
     return 0
 
 
-def in_process(model_dir: Path, images: list[bytes], seconds: float, passes: int) -> list[Row]:
-    """Our inference path in a loop, and the bare network, with as many callers as stated."""
-    from segmentor.inference import decode_for, predict_mask
-    from segmentor.masks import encode_mask
+def bare_network(model_dir: Path, images: list[bytes], arguments: argparse.Namespace) -> list[Row]:
+    """The network alone, on pixels that are decoded already."""
+    from segmentor.inference import decode_for
     from segmentor.onnx_model import OnnxModel
 
     model = OnnxModel(model_dir, spinning=False)
     pixels = decode_for(model.contract, images[0])[0]
-    rows = []
-    for form, work in (
-        ("session.run", lambda jpeg: model.forward(pixels[None])),
-        ("path", lambda jpeg: encode_mask(predict_mask(model.forward, model.contract, jpeg))),
-    ):
-        for callers in CONCURRENCY:
-            results = []
-            for _ in range(passes):
-                before = time.process_time()
-                latencies, elapsed, errors = load([work] * callers, images, seconds)
-                cpu = time.process_time() - before
-                results.append(row("in-process", form, callers, latencies, elapsed, cpu, 0, 0, 0))
-            rows.append(median_row(results))
-    return rows
+    work = in_process_pass("session.run", lambda _: model.forward(pixels[None]), images, arguments)
+    return [median_row([work(callers) for _ in range(arguments.passes)]) for callers in CONCURRENCY]
 
 
-def measure_server(server: Server, images: list[bytes], arguments) -> list[Row]:
+def our_path(model_dir: Path, images: list[bytes], arguments: argparse.Namespace) -> Pass:
+    """Our inference path as a function: JPEG in, PNG out."""
+    from segmentor.inference import predict_mask
+    from segmentor.masks import encode_mask
+    from segmentor.onnx_model import OnnxModel
+
+    model = OnnxModel(model_dir, spinning=False)
+
+    def predict(jpeg: bytes) -> bytes:
+        return encode_mask(predict_mask(model.forward, model.contract, jpeg))
+
+    return in_process_pass("path", predict, images, arguments)
+
+
+def in_process_pass(
+    form: str, work: Callable[[bytes], object], images: list[bytes], arguments: argparse.Namespace
+) -> Pass:
+    """A function of the number of callers that measures one pass in this process."""
+
+    def measure(callers: int) -> Row:
+        before = time.process_time()
+        latencies, elapsed, errors = load([work] * callers, images, arguments.seconds)
+        cpu = time.process_time() - before
+        return row("in-process", form, callers, latencies, elapsed, cpu, 0, 0, errors)
+
+    return measure
+
+
+def measure_server(
+    server: Server, images: list[bytes], arguments: argparse.Namespace, path: Pass | None
+) -> list[Row]:
+    """All passes of one server; with `path`, our own path runs before each pass of its first form.
+
+    In turn, because a machine that does other things is slow at one moment and fast at the next.
+    """
     rows: list[Row] = []
     started = running(server.command, server.ready, arguments.model)
     with started as (process, port, grpc_port, start_s):
         engine = served_engine(port, server.ready)
         idle = rss_mib(process.pid, "VmRSS:")
-        for form, encode in server.forms.items():
+
+        def measure(form: str, callers: int) -> Row:
+            before = cpu_seconds(process.pid)
+            callables = [caller(server.forms[form], port, grpc_port) for _ in range(callers)]
+            latencies, elapsed, errors = load(callables, images, arguments.seconds)
+            cpu = cpu_seconds(process.pid) - before
+            facts = (latencies, elapsed, cpu, rss_mib(process.pid), start_s, errors)
+            measured = row(server.name, form, callers, *facts)
+            return replace(measured, idle_rss_mib=idle, engine=engine)
+
+        for form in server.forms:
             for callers in CONCURRENCY:
-                results = []
+                results, compared = [], []
                 for _ in range(arguments.passes):
-                    before = cpu_seconds(process.pid)
-                    callables = [caller(encode, port, grpc_port) for _ in range(callers)]
-                    latencies, elapsed, errors = load(callables, images, arguments.seconds)
-                    cpu = cpu_seconds(process.pid) - before
-                    facts = (latencies, elapsed, cpu, rss_mib(process.pid), start_s, errors)
-                    results.append(row(server.name, form, callers, *facts))
-                middle = replace(median_row(results), idle_rss_mib=idle, engine=engine)
-                rows.append(middle)
-                print(middle, file=sys.stderr, flush=True)
+                    if path is not None:
+                        compared.append(path(callers))
+                    results.append(measure(form, callers))
+                rows += [median_row(some) for some in (compared, results) if some]
+                print(rows[-1], file=sys.stderr, flush=True)
+            path = None
     return rows
 
 
