@@ -29,6 +29,12 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an override that cannot be read, or names no group, preset or key.
     """
+    for override in overrides:
+        if re.match(r"[+~]*hydra[./]", override):
+            raise ConfigError(
+                override, "a setting of Hydra's own", "a setting of the training",
+                "say where outputs go by flags",
+            )  # fmt: skip
     try:
         # An absolute folder, so that nothing depends on the working directory or the caller.
         with initialize_config_dir(str(CONF), version_base="1.3"):
