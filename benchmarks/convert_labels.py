@@ -215,13 +215,14 @@ def _median(values: Iterable[float]) -> float:
 def measure_memory(folder: Path, counts: Sequence[int], runs: int) -> dict[str, float]:
     """Compares the peak memory at two counts of images, in a zip; XML and COCO."""
     photographs = [photograph(number, (120, 160)) for number in range(max(counts))]
+    folder_of = {"xml": "images", "coco": "images/default"}
     figures = {}
     for kind, annotate, repeats in (("xml", _boxes_as_xml, runs), ("coco", _boxes_as_coco, 1)):
         for count in counts:
             path = folder / f"{count}.zip"
             with zipfile.ZipFile(path, "w") as archive:
                 for number, content in enumerate(photographs[:count]):
-                    archive.writestr(f"images/frame_{number:06d}.jpg", content)
+                    archive.writestr(f"{folder_of[kind]}/frame_{number:06d}.jpg", content)
                 name, text = annotate(count)
                 archive.writestr(name, text)
             peaks = [_fresh(partial(convert, path)).largest_rss / 1e6 for _ in range(repeats)]

@@ -33,16 +33,7 @@ class ImageFinder:
             self._places.append((elsewhere, tops))
         self._where = elsewhere.where if elsewhere is not None else export.where
         self._is_elsewhere = elsewhere is not None
-        # A name alone has no list around it: there may be millions.
-        self._names: list[dict[str, str | list[str]]] = []
-        for files, places in self._places:
-            names: dict[str, str | list[str]] = {}
-            for name in files:
-                inside = not places or any(not p or name.startswith(p + "/") for p in places)
-                if inside and name.lower().endswith(EXTENSIONS):
-                    key = stem(name)
-                    names[key] = [*_listed(names.get(key)), name] if key in names else name
-            self._names.append(names)
+        self._by_stem: list[dict[str, str | list[str]] | None] = [None] * len(self._places)
 
     def find(self, name: str, image_name: str = "", subset: str = "") -> SourceFile:
         """Returns the image of an item.
@@ -55,13 +46,13 @@ class ImageFinder:
         Raises:
             DataError: no such image, or several.
         """
-        for (files, folders), names in zip(self._places, self._names, strict=True):
+        for place, (files, folders) in enumerate(self._places):
             for folder in folders:
                 for inner in (f"{folder}/{subset}" if subset else folder, folder):
-                    found = _listed(names.get(f"{inner}/{name}".lstrip("/")))
                     exact = f"{inner}/{image_name}".lstrip("/")
-                    if image_name and exact in found:
+                    if image_name and exact in files and exact.lower().endswith(EXTENSIONS):
                         return files[exact]
+                    found = _listed(self._stems(place).get(f"{inner}/{name}".lstrip("/")))
                     if len(found) > 1:
                         raise DataError(
                             name, f"{len(found)} images: {', '.join(found)}", "one image a name"
@@ -70,6 +61,24 @@ class ImageFinder:
                         return files[found[0]]
         remedy = "" if self._is_elsewhere else "give --images where the images are"
         raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)
+
+    def _stems(self, place: int) -> dict[str, str | list[str]]:
+        """Returns the images of a place by their name without extension; made when first needed.
+
+        An export that names its images in full never needs it, and there may be millions: so a
+        name alone has no list around it.
+        """
+        names = self._by_stem[place]
+        if names is None:
+            names = {}
+            files, places = self._places[place]
+            for name in files:
+                inside = not places or any(not p or name.startswith(p + "/") for p in places)
+                if inside and name.lower().endswith(EXTENSIONS):
+                    key = stem(name)
+                    names[key] = [*_listed(names.get(key)), name] if key in names else name
+            self._by_stem[place] = names
+        return names
 
 
 def _listed(names: str | list[str] | None) -> list[str]:
