@@ -102,15 +102,15 @@ def convert_jobs(
             yield convert_job(job, mapping, tables)
         return
     context = _context()
-    waiting: collections.deque[Future[Converted]] = collections.deque()
+    waiting: collections.deque[tuple[Job, Future[Converted]]] = collections.deque()
     with ProcessPoolExecutor(workers, context, _start_worker, (mapping, tables)) as pool:
         try:
             for job in itertools.chain(first, jobs):
-                waiting.append(pool.submit(_work, job))
+                waiting.append((job, pool.submit(_work, job)))
                 if len(waiting) >= JOBS_AHEAD * workers:
-                    yield waiting.popleft().result()
+                    yield _result(*waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
+                yield _result(*waiting.popleft())
         except BrokenProcessPool as error:
             raise DataError(
                 "convert_labels",
@@ -120,6 +120,11 @@ def convert_jobs(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(job: Job, future: Future[Converted]) -> Converted:
+    # With the job that was sent: names that came back would be kept a second time.
+    return replace(future.result(), job=job)
 
 
 def _context() -> multiprocessing.context.BaseContext:

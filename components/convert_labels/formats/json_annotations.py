@@ -16,7 +16,7 @@ from segmentor.label_map import Colour, voc_palette
 
 _FOLDER = "annotations"
 # Searched at once, and what is looked at again, as a key may lie across two parts.
-_PART_BYTES = 1 << 20
+_PART_BYTES = 1 << 16
 _OVERLAP_BYTES = 64
 
 
