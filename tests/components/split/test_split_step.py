@@ -200,10 +200,7 @@ def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
 def test_a_short_film_is_told_from_a_few_numbered_photographs(tmp_path: Path) -> None:
     film = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), ALL) for n in range(6)]
     split(write_dataset(tmp_path / "film", film), tmp_path / "a")
-    assert (
-        "neighbouring frames"
-        in (tmp_path / "a" / "report.html").read_text()
-    )
+    assert "neighbouring frames" in (tmp_path / "a" / "report.html").read_text()
     photographs = [(f"photo_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(6)]
     split(write_dataset(tmp_path / "photographs", photographs), tmp_path / "b")
     assert "no leak was found" in (tmp_path / "b" / "report.html").read_text()
