@@ -11,7 +11,7 @@ from components.train.transform_names import require_transform
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
 from segmentor.errors import ConfigError
-from segmentor.nn.network_names import require_known
+from segmentor.nn.network_names import require_known, require_options
 
 AUTO = "auto"
 NONE = "none"
@@ -93,7 +93,9 @@ def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
     _check_ranges(config)
     _check_loss(config.training.loss)
     _check_weights(config.model.encoder_weights)
-    require_known(config.model.architecture, config.model.encoder)
+    model = config.model
+    require_known(model.architecture, model.encoder)
+    require_options(model.architecture, model.encoder, model.options)
     for name in config.processing.augmentation:
         require_transform(name)
     return config

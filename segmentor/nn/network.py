@@ -1,17 +1,15 @@
 """The network: a segmentation-models-pytorch architecture with an encoder, built by name."""
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Self
 
 import segmentation_models_pytorch as smp
 from torch import nn
 
 from segmentor.errors import ConfigError
-from segmentor.nn.network_names import require_known
+from segmentor.nn.network_names import require_known, require_options
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
     """
     require_known(config.architecture, config.encoder)
     name = config.architecture.lower()
-    _check_options(name, config)
+    require_options(name, config.encoder, config.options)
     try:
         with warnings.catch_warnings():
             # SMP warns that timm-* names will go; they still work, and users write them.
@@ -75,24 +73,6 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
             "a combination that segmentation-models-pytorch can build",
         ) from error
     return network
-
-
-def _check_options(name: str, config: NetworkConfig) -> None:
-    """Refuses options that SMP would drop silently: timm's encoders alone take unknown ones."""
-    known = set(inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[name].__init__).parameters)
-    known -= {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes"}
-    for option in config.options:
-        if option in known or (
-            config.encoder.startswith("tu-") and not option.startswith("decoder_")
-        ):
-            continue
-        near = get_close_matches(option, known, 1, 0.6)
-        raise ConfigError(
-            f"model.options.{option}",
-            f"no option of {name}",
-            f"one of {', '.join(sorted(known))}",
-            f"did you mean {near[0]}?" if near else "",
-        )
 
 
 def network_stride(network: nn.Module) -> int:

@@ -1,11 +1,13 @@
-"""Which architectures and encoders there are, known without importing torch.
+"""Which architectures, options and encoders there are, known without importing torch.
 
 A wrong name is refused when the configuration is read, before anything that takes time. The names
 are read from the source of segmentation-models-pytorch and timm, as installed; importing them would
 take seconds. Where they are not installed, nothing is known and nothing is refused.
 """
 
+import ast
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -20,6 +22,8 @@ ARCHITECTURES = (
 
 # timm's encoders, as segmentation-models-pytorch spells them.
 TIMM_PREFIX = "tu-"
+# Arguments that the configuration or the data set gives.
+_NO_OPTIONS = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}
 # Below this, a suggestion has nothing to do with what was written.
 _CLOSE = 0.75
 
@@ -47,6 +51,38 @@ def require_known(architecture: str, encoder: str) -> None:
             "an encoder of segmentation-models-pytorch, or tu-<timm name>",
             f"did you mean {', '.join(near)}?" if near else "",
         )
+
+
+def require_options(architecture: str, encoder: str, options: Iterable[str]) -> None:
+    """Refuses options that SMP would drop silently: timm's encoders alone take unknown ones.
+
+    Raises:
+        ConfigError: the architecture has no such option, with the nearest one.
+    """
+    known = architecture_options(architecture.lower())
+    for option in options if known else ():
+        is_for_timm = encoder.startswith(TIMM_PREFIX) and not option.startswith("decoder_")
+        if option in known or is_for_timm:
+            continue
+        near = get_close_matches(option, sorted(known), 1, 0.6)
+        raise ConfigError(
+            f"model.options.{option}",
+            f"no option of {architecture}",
+            f"one of {', '.join(sorted(known))}",
+            f"did you mean {near[0]}?" if near else "",
+        )
+
+
+@cache
+def architecture_options(architecture: str) -> frozenset[str]:
+    """The arguments of an architecture's class that are options; empty where SMP is not there."""
+    for text in _sources("segmentation_models_pytorch", "decoders", "*/model.py"):
+        for item in ast.parse(text).body:
+            if isinstance(item, ast.ClassDef) and item.name.lower() == architecture:
+                made = [f for f in item.body if getattr(f, "name", "") == "__init__"]
+                names = {a.arg for f in made if isinstance(f, ast.FunctionDef) for a in f.args.args}
+                return frozenset(names - _NO_OPTIONS)
+    return frozenset()
 
 
 @cache
@@ -91,11 +127,11 @@ def _near_encoders(name: str) -> list[str]:
     )
 
 
-def _sources(package: str, folder: str) -> list[str]:
+def _sources(package: str, folder: str, pattern: str = "*.py") -> list[str]:
     spec = find_spec(package)  # finds a package without running it
     roots = spec.submodule_search_locations if spec is not None else None
     return [
         path.read_text(encoding="utf-8")
         for root in roots or ()
-        for path in sorted(Path(root, folder).glob("*.py"))
+        for path in sorted(Path(root, folder).glob(pattern))
     ]

@@ -76,6 +76,7 @@ def test_a_transform_can_be_added_and_removed():
         ("training.loss={dice: 1", "training.loss={dice: 1"),
         ("training.mirror=null", "a text"),
         ("seed=-1", "at least 0"),
+        ("+model.options.decoder_chanels=[8]", "did you mean decoder_channels?"),
         ("hydra.run.dir=elsewhere", "say where outputs go by flags"),
         ("model.encoder_weights=imagenett", "did you mean imagenet?"),
         ("training.epochs = 3", "spaces beside '='"),

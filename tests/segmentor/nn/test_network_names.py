@@ -2,19 +2,33 @@
 
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 import segmentation_models_pytorch as smp
 import timm
 
 from segmentor.errors import ConfigError
-from segmentor.nn.network_names import ARCHITECTURES, require_known, smp_encoders, timm_models
+from segmentor.nn.network_names import (
+    ARCHITECTURES,
+    architecture_options,
+    require_known,
+    smp_encoders,
+    timm_models,
+)
 
 
 def test_the_names_are_those_of_the_installed_packages():
     assert set(ARCHITECTURES) == set(smp.MODEL_ARCHITECTURES_MAPPING)
     assert smp_encoders() == set(smp.encoders.encoders)
     assert timm_models() >= set(timm.list_models())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_options_are_the_arguments_of_the_class(architecture):
+    kind = smp.MODEL_ARCHITECTURES_MAPPING[architecture]
+    given = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes"}
+    assert architecture_options(architecture) == set(signature(kind.__init__).parameters) - given
 
 
 @pytest.mark.parametrize(
