@@ -56,7 +56,7 @@ def run_local(
         runner: `host` (processes of this environment) or `docker` (the container images).
         parameters: Values by name; texts are read as the parameter's type says. Relative paths in
             `source`, `images` and `label_map` are taken from the working folder.
-        folder: The run folder. One that holds a run of the same pipeline, parameters and files that
+        folder: The run folder. One that holds a run of the same pipeline and files that
             was interrupted or has failed goes on: what is done is kept.
         pipeline: The compiled pipeline.
         environment: What steps get (S3 credentials among it); None takes this process's own.

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.image_files import find_images
+from pipelines.ports import is_free_port
 from pipelines.predict_client import MEDIA_TYPES, Predictor
-from segmentor.errors import SegmentorError
+from segmentor.errors import ConfigError, SegmentorError
 from segmentor.image_io import decode_image
 from segmentor.label_map import LabelClass, LabelMap
 from segmentor.masks import decode_mask, overlay
@@ -22,7 +23,15 @@ UPLOAD = "upload one"
 
 
 def serve_page(url: str, model: str, images: Path | None, port: int) -> int:
-    """Serves the page on loopback until Ctrl-C; returns the exit code."""
+    """Serves the page on loopback until Ctrl-C; returns the exit code.
+
+    Raises:
+        ConfigError: the port is in use.
+    """
+    if not is_free_port(port):
+        raise ConfigError(
+            f"127.0.0.1:{port}", "a port in use", "a free one", "choose another --port"
+        )
     command = [sys.executable, "-m", "streamlit", "run", __file__]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     command += ["--server.headless", "true", "--browser.gatherUsageStats", "false"]

@@ -13,8 +13,8 @@ from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.early_checks import check_step_options
 from pipelines.local_run import RunFailedError, run_local
 from pipelines.parameters import checked_parameters, parse_assignments, pipeline_parameters
-from pipelines.run_folder import STORE, Runner, plan_run
-from pipelines.run_summary import summary
+from pipelines.run_folder import STORE, Runner, RunPlan, plan_run
+from pipelines.run_summary import failure_summary, summary
 from pipelines.store import embedded_store
 from segmentor.errors import ConfigError, DataError
 from segmentor.object_store import is_object_uri
@@ -50,7 +50,7 @@ def run_export(
     """
     parameters = parameters_for(export, overrides, assignments, pipeline)
     plan = plan_run(runner, parameters, folder, pipeline)
-    print(f"run folder: {folder}{' (goes on)' if plan.earlier else ''}", file=sys.stderr)
+    print(f"run folder: {folder}{_going_on(plan)}", file=sys.stderr)
     if uses_default_network(plan.values):
         print(SMALL_NETWORK, file=sys.stderr)
     command = _command(export, overrides, assignments, runner, folder, pipeline)
@@ -104,6 +104,12 @@ def uses_default_network(values: Mapping[str, Any]) -> bool:
     return any(compose_config(split_overrides(text, []))["model"] == default for text in texts)
 
 
+def _going_on(plan: RunPlan) -> str:
+    if plan.earlier is None:
+        return ""
+    return f" (goes on{''.join(f', {change}' for change in plan.changes)})"
+
+
 def _command(
     export: str,
     overrides: Sequence[str],
@@ -129,8 +135,13 @@ def _saying_how_to_go_on(command: Sequence[str]) -> Iterator[None]:
         print(f"to go on: {shlex.join(command)}", file=sys.stderr)
         raise
     except RunFailedError as error:
+        print(failure_summary(error.record))
         if error.record.has_something_to_keep:
-            print(f"when it is mended, go on with: {shlex.join(command)}", file=sys.stderr)
+            print(
+                f"when it is mended, go on with: {shlex.join(command)}\n"
+                "Parameters and overrides may be others: what they do not concern is kept.",
+                file=sys.stderr,
+            )
         raise
 
 

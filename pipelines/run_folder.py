@@ -53,6 +53,16 @@ class RunPlan:
     earlier: RunRecord | None
 
     @property
+    def changes(self) -> list[str]:
+        """What differs from the earlier run's parameters, a text each: 'min_iou 0.9 -> 0.8'."""
+        before = self.values if self.earlier is None else self.earlier.parameters
+        return [
+            f"{name} {before.get(name)!r} -> {value!r}"
+            for name, value in self.values.items()
+            if before.get(name) != value
+        ]
+
+    @property
     def paths(self) -> list[Path]:
         """The files and folders that parameters name."""
         return [Path(self.values[name]) for name in self.inputs]
@@ -65,7 +75,7 @@ def plan_run(
 
     Raises:
         ConfigError: an unknown parameter or a wrong value; or the folder holds something else, a
-            run that is done, or one of another pipeline, other parameters, or another export.
+            run that is done or going on, or one of another pipeline or of files that were changed.
     """
     values = checked_parameters(pipeline, parameters)
     inputs = {}
@@ -76,6 +86,7 @@ def plan_run(
             values[name] = str(path)
             inputs[name] = _appearance(path)
     plan = RunPlan(folder.absolute(), pipeline, runner, values, inputs, _earlier_run(folder))
+    _require_idle(plan.folder)
     if plan.earlier is not None:
         _require_same_run(plan, plan.earlier)
     return plan
@@ -101,13 +112,7 @@ def prepared_folder(plan: RunPlan) -> Iterator[None]:
     """
     for name in (ARTIFACTS, CONFIGS, LOGS):
         (plan.folder / name).mkdir(parents=True, exist_ok=True)
-    with (plan.folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                str(plan.folder), "a run that is going on", "one at a time", _ANEW
-            ) from None
+    with _locked(plan.folder):
         configs = plan.folder / CONFIGS
         shutil.copyfile(plan.pipeline, configs / PIPELINE_FILE)
         text = yaml.safe_dump(plan.values, sort_keys=True)
@@ -136,7 +141,7 @@ def _earlier_run(folder: Path) -> RunRecord | None:
         record = RunRecord.read(folder)
         if record.state == "done":
             raise ConfigError(str(folder), "a run that is done", "a new folder for each run", _ANEW)
-        # Mending a first step means another export or other parameters, and nothing can be mixed.
+        # Mending a first step may mean a changed export; there is nothing it could be mixed with.
         return record if record.has_something_to_keep else None
     # Left by a run that was stopped before its first step; nothing of a person is in them.
     ours = (STORE, LOCK, ARTIFACTS, CONFIGS, LOGS)
@@ -145,21 +150,39 @@ def _earlier_run(folder: Path) -> RunRecord | None:
     return None
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                str(folder), "a run that is going on", "one at a time", _ANEW
+            ) from None
+        yield
+
+
+def _require_idle(folder: Path) -> None:
+    """Refuses a folder in use before anything, such as a store, starts in it."""
+    if (folder / LOCK).is_file():
+        with _locked(folder):
+            pass
+
+
 def _require_same_run(plan: RunPlan, earlier: RunRecord) -> None:
-    """Refuses to go on with something else than what was begun."""
+    """Refuses to go on with something else than what was begun.
+
+    Other parameters are no obstacle: the steps that take them run again, and all after them.
+    """
     where = str(plan.folder)
-    remedy = f"give the same ones to go on with it, or {_ANEW}"
     begun = plan.folder / CONFIGS / PIPELINE_FILE
     if begun.is_file() and begun.read_bytes() != plan.pipeline.read_bytes():
         raise ConfigError(where, "a run of another pipeline", "the same one", _ANEW)
-    for name, value in plan.values.items():
-        before = earlier.parameters.get(name)
-        if before != value:
-            raise ConfigError(where, f"a run with {name} {before!r}", f"{value!r}", remedy)
     if earlier.runner != plan.runner:
-        raise ConfigError(where, f"a run by runner {earlier.runner}", plan.runner, remedy)
+        raise ConfigError(where, f"a run by runner {earlier.runner}", "the same one", _ANEW)
     for name, appearance in plan.inputs.items():
-        if earlier.inputs.get(name) != appearance:
+        is_same_path = earlier.parameters.get(name) == plan.values[name]
+        if is_same_path and earlier.inputs.get(name) != appearance:
             raise ConfigError(
                 where,
                 f"a run on {plan.values[name]} before it was changed",

@@ -19,26 +19,47 @@ def summary(record: RunRecord) -> str:
     Raises:
         ContractError: the run has no evaluation, or it is not readable.
     """
-    evaluation = record.artifact("evaluate", "evaluation")
-    figures = read_json(evaluation / "evaluation.json")
     parity = read_json(record.artifact("export", "parity"))
     deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
     return "\n".join(
         [
-            *image_table(evaluation / "per_image.csv", figures["per_image"]),
-            "",
-            *class_table(figures["classes"]),
-            "",
-            f"IoU        {_number(figures['dataset']['iou'])} on {figures['samples']} held-out "
-            f"images{_of_how_many(figures['classes'])}",
-            *not_measured(figures["classes"]),
+            *evaluation_lines(record),
             f"parity     torch and ONNX differ by at most "
             f"{parity['max_probability_difference']:.1e} in probability, "
             f"{parity['flipped_pixels']:.0f} of {parity['pixels']:,.0f} pixels flipped",
             f"published  {published_uri(deployment)}",
-            f"run page   {record.folder / 'index.html'}",
+            _run_page(record),
         ]
     )
+
+
+def failure_summary(record: RunRecord) -> str:
+    """Returns what a run that failed has measured, if it came so far, and where its page is."""
+    is_evaluated = any(step.name == "evaluate" and step.state == "done" for step in record.steps)
+    return "\n".join([*(evaluation_lines(record) if is_evaluated else []), _run_page(record)])
+
+
+def evaluation_lines(record: RunRecord) -> list[str]:
+    """Returns the evaluation's tables and the IoU.
+
+    Raises:
+        ContractError: the run has no evaluation, or it is not readable.
+    """
+    evaluation = record.artifact("evaluate", "evaluation")
+    figures = read_json(evaluation / "evaluation.json")
+    return [
+        *image_table(evaluation / "per_image.csv", figures["per_image"]),
+        "",
+        *class_table(figures["classes"]),
+        "",
+        f"IoU        {_number(figures['dataset']['iou'])} on {figures['samples']} held-out "
+        f"images{_of_how_many(figures['classes'])}",
+        *not_measured(figures["classes"]),
+    ]
+
+
+def _run_page(record: RunRecord) -> str:
+    return f"run page   {record.folder / 'index.html'}"
 
 
 def image_table(per_image: Path, overall: dict[str, float]) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipelines.ports import is_free_port
 from pipelines.process_lifetime import end_with_parent
 from segmentor.errors import SegmentorError, StoreError
 from segmentor.object_store import ObjectStore, ObjectUri
@@ -117,15 +117,7 @@ def _free_ports(s3_port: int | None) -> dict[str, int]:
 
 
 def _is_free(port: int) -> bool:
-    for number in (port, port + GRPC_OFFSET):
-        with socket.socket() as probe:
-            # As the server does it: a port that is only in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except (OSError, OverflowError):
-                return False
-    return True
+    return is_free_port(port) and is_free_port(port + GRPC_OFFSET)
 
 
 def _start(

@@ -113,7 +113,7 @@ def _bounded(
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         return Check(name, _text(found), required, passed=False)
     passed = (at_least is None or found >= at_least) and (at_most is None or found <= at_most)
-    return Check(name, f"{found:.6g}", required, passed)
+    return Check(name, f"{found:.4g}", required, passed)
 
 
 def _not_measured(absent: Any) -> list[Check]:

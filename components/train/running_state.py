@@ -7,16 +7,17 @@ The folder stands beside the checkpoint until that is written; a retry of the sa
 """
 
 import contextlib
+import io
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from segmentor.errors import ContractError
@@ -82,10 +83,11 @@ def save_state(folder: Path, state: RunningState, best: Mapping[str, Tensor] | N
     """
     if best is not None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in best.items()}
-        _replace(folder / BEST, lambda path: save_file(tensors, path))
-    value = {"schema_version": SCHEMA_VERSION, **_plain(state)}
-    # Into an open file: torch would put the (temporary) file name into the archive otherwise.
-    _replace(folder / STATE, lambda path: _save_to(path, value))
+        _replace(folder / BEST, save(tensors))
+    # In memory first: torch and safetensors hide what the system said, such as a full disk.
+    content = io.BytesIO()
+    torch.save({"schema_version": SCHEMA_VERSION, **_plain(state)}, content)
+    _replace(folder / STATE, content.getbuffer())
 
 
 def load_state(folder: Path) -> RunningState | None:
@@ -131,22 +133,14 @@ def _plain(state: RunningState) -> dict[str, Any]:
     return {**state.__dict__, "progress": asdict(state.progress), "partial": partial}
 
 
-def _save_to(path: Path, value: Any) -> None:
-    with path.open("wb") as file:
-        torch.save(value, file)
-        _flush(file)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, content: bytes | memoryview) -> None:
     """Writes beside the target and renames: a reader sees the old file or the new one."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        write(partial)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ from small_export import write_small_export
 from tiny_pipeline import compile_tiny
 
 from pipelines.local_run import RunFailedError, run_local
+from pipelines.run_folder import plan_run
 from pipelines.run_record import RunRecord
 from segmentor.errors import ConfigError
 
@@ -81,13 +82,28 @@ def test_a_step_whose_output_was_changed_runs_again_and_all_after_it(
     assert dataset.read_text() == "hello"
 
 
-def test_other_parameters_are_refused_and_named(
+def test_with_other_parameters_what_they_do_not_concern_is_kept(
     tiny: Path, tmp_path: Path, failed: dict[str, str]
 ) -> None:
-    before = (tmp_path / "run" / "run.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"a run with seed 0, expected 1; give the same ones to"):
-        run_again(tiny, tmp_path, {**failed, "seed": "1"})
-    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    record, lines = run_again(tiny, tmp_path, {**failed, "ending": "pass"})
+    assert lines == ["produce kept", "consume done", "idle done"]
+    assert record.parameters["ending"] == "pass"
+
+
+def test_another_parameter_of_the_first_step_lets_all_run_again(
+    tiny: Path, tmp_path: Path, failed: dict[str, str]
+) -> None:
+    lines = run_again(tiny, tmp_path, {**failed, "ending": "pass", "text": "another"})[1]
+    assert lines == ["produce done", "consume done", "idle done"]
+    dataset = tmp_path / "run" / "artifacts" / "produce" / "dataset" / "text.txt"
+    assert dataset.read_text() == "another"
+
+
+def test_what_differs_from_the_earlier_run_is_named(
+    tiny: Path, tmp_path: Path, failed: dict[str, str]
+) -> None:
+    plan = plan_run("host", {**failed, "ending": "pass"}, tmp_path / "run", tiny)
+    assert plan.changes == [f"ending {failed['ending']!r} -> 'pass'"]
 
 
 def test_a_changed_export_is_refused(tiny: Path, tmp_path: Path, failed: dict[str, str]) -> None:
@@ -102,7 +118,7 @@ def test_two_runs_do_not_go_on_in_one_folder(
     with (tmp_path / "run" / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ConfigError, match="a run that is going on"):
-            run_again(tiny, tmp_path, failed)
+            plan_run("host", failed, tmp_path / "run", tiny)
 
 
 def test_outputs_of_the_attempt_before_are_not_taken_for_those_of_this_one(

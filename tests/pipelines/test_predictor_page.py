@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from red_model import write_red_model
 
+from pipelines.predictor_page import serve_page
 from pipelines.predictor_process import running_predictor
+from segmentor.errors import ConfigError
 from segmentor.image_io import decode_image, encode_png
 from segmentor.masks import decode_mask
 
@@ -46,6 +48,14 @@ def page_url(tmp_path: Path) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
+
+
+def test_a_busy_port_of_the_page_is_refused() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(ConfigError, match="a port in use, expected a free one"):
+            serve_page("http://127.0.0.1:9", "red", None, other.getsockname()[1])
 
 
 @pytest.mark.slow
