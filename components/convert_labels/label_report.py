@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from components.convert_labels.quality import LISTED, LabelQuality
 from segmentor.dataset import Dataset, Sample
 from segmentor.digests import digest_bytes
+from segmentor.label_map import BACKGROUND
 from segmentor.masks import overlay, resize_mask
 from segmentor.report import Report
 
@@ -46,6 +47,7 @@ class ReportFacts:
     format: str
     rules: tuple[tuple[str, str], ...]
     left_out: dict[str, int]
+    unused_classes: tuple[str, ...] = ()
 
 
 def write_label_report(
@@ -60,7 +62,7 @@ def write_label_report(
     _problems(report, quality)
     report.section("How labels became classes")
     report.key_values(facts.rules)
-    _classes(report, quality)
+    _classes(report, quality, facts.unused_classes)
     _findings(report, quality, facts)
     if folder is not None:
         _near_duplicates(report, quality, Dataset(folder))
@@ -92,8 +94,15 @@ def _problems(report: Report, quality: LabelQuality) -> None:
         report.table(["what is wrong"], [[problem] for problem in quality.problems])
 
 
-def _classes(report: Report, quality: LabelQuality) -> None:
+def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> None:
     report.section("Classes")
+    if unused:
+        names = ", ".join(f"'{name}'" for name in unused)
+        it, one = ("it", "a label") if len(unused) == 1 else ("them", "labels")
+        report.notice(
+            f"Left out: {names}, {one} of the export that no image has. "
+            f"Name {it} in classes (or label_map) to keep {it}."
+        )
     report.legend((label.name, label.colour) for label in quality.label_map.classes)
     rows: list[Sequence[object]] = []
     for index, label in enumerate(quality.label_map.classes):
@@ -103,9 +112,12 @@ def _classes(report: Report, quality: LabelQuality) -> None:
             (index, label.name, quality.class_pixels[index], _percent(share), images)
             + (_percent(images / max(1, quality.samples)),)
         )
-        if not images:
-            report.notice(f"Class '{label.name}' is in no image.", "warning")
-        elif share < RARE:
+        if not images and label.name != BACKGROUND:
+            report.notice(
+                f"Class '{label.name}' is in no image: nothing can learn it. "
+                "Leave it out of classes, unless this data is only to test with."
+            )
+        elif images and share < RARE:
             report.notice(f"Class '{label.name}' is rare: {_percent(share)} of the pixels.")
     rows.append(
         (quality.label_map.ignore_index, "ignore (no ground truth)", quality.ignored_pixels)

@@ -47,6 +47,13 @@ class LabelQuality:
         self.class_pixels = [0] * len(self.label_map)
         self.class_images = [0] * len(self.label_map)
 
+    def narrow_to(self, label_map: LabelMap) -> None:
+        """Goes on with a label map that lacks classes of which nothing was counted."""
+        kept = [self.label_map.index(name) for name in label_map.names]
+        self.class_pixels = [self.class_pixels[index] for index in kept]
+        self.class_images = [self.class_images[index] for index in kept]
+        self.label_map = label_map
+
     @property
     def ignored_pixels(self) -> int:
         """Pixels without ground truth."""

@@ -27,6 +27,7 @@ from components.convert_labels.label_report import ReportFacts, write_label_repo
 from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
 from components.convert_labels.source_listing import open_source
+from components.convert_labels.unused_classes import leave_out, unused_classes
 from segmentor import __version__
 from segmentor.dataset import Dataset
 from segmentor.dataset_writer import DatasetWriter
@@ -71,9 +72,10 @@ def run(request: Request) -> ArtifactMetadata:
             elsewhere = open_source(images, request.images).without_wrapper()
         export, files = open_export(files)
         finder = ImageFinder(files, export.image_folders, elsewhere)
+        rules = _rules(request)
         mapping = map_classes(
             export.classes,
-            _rules(request),
+            rules,
             request.unlabelled,
             export.is_ordered,
             export.is_complete,
@@ -81,15 +83,18 @@ def run(request: Request) -> ArtifactMetadata:
         policies = Policies(request.empty_images, request.group_pattern)
         jobs, grouping = plan_jobs(export, finder, policies)
         quality = LabelQuality(mapping.label_map)
-        facts = ReportFacts(
-            request.source, export.format, _stated(export, mapping, grouping), export.notes.counts
-        )
         with output_folder(request.dataset) as folder:
-            digest = _convert(request, folder, export, mapping, jobs(), quality)
-            _refuse(request, facts, quality)
+            _convert(request, folder, export, mapping, jobs(), quality)
+            _refuse(request, _facts(request, export, mapping, grouping), quality)
+            unused = unused_classes(quality, rules, request.source)
+            if unused:
+                mapping = leave_out(folder, mapping, unused)
+                quality.narrow_to(mapping.label_map)
             _find_near_duplicates(folder, quality)
+            facts = _facts(request, export, mapping, grouping, unused)
             with output_file(request.label_report) as page:
                 warnings = write_label_report(page, facts, quality, folder)
+            digest = Dataset(folder).digest
             figures = metrics(quality)
             with output_file(request.label_metrics) as file:
                 file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -115,8 +120,8 @@ def _convert(
     mapping: ClassMapping,
     plan: Iterator[Job | Refused],
     quality: LabelQuality,
-) -> str:
-    """Converts and writes every sample; returns the data set's digest."""
+) -> None:
+    """Converts and writes every sample."""
 
     def accepted() -> Iterator[Job]:
         for entry in plan:
@@ -134,7 +139,6 @@ def _convert(
                 _leave_out(converted.problem, not request.skip_bad_samples, quality)
             else:
                 _write(writer, folder, converted, quality)
-    return writer.digest
 
 
 def _write(
@@ -178,6 +182,17 @@ def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None
         )
     if not quality.samples:
         raise DataError(request.source, "no sample", "at least one image with its labels")
+
+
+def _facts(
+    request: Request,
+    export: Export,
+    mapping: ClassMapping,
+    grouping: str,
+    unused: tuple[str, ...] = (),
+) -> ReportFacts:
+    rules = _stated(export, mapping, grouping)
+    return ReportFacts(request.source, export.format, rules, export.notes.counts, unused)
 
 
 def _stated(export: Export, mapping: ClassMapping, grouping: str) -> tuple[tuple[str, str], ...]:

@@ -30,7 +30,8 @@ def require_classes(train_set: Dataset) -> None:
             "train data set",
             f"no pixel of {', '.join(absent)} in {len(train_set)} images",
             "every class at least once",
-            "split with another seed, label more images, or drop the class in convert_labels",
+            "split with another seed, label more images, or leave it out of classes "
+            "(of classes=... or label_map, which convert_labels reads)",
         )
 
 

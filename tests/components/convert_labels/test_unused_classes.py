@@ -1,0 +1,169 @@
+"""Labels that a project lists and no image has: left out, said, and kept when they are named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.convert_labels.class_mapping import ClassMapping
+from components.convert_labels.unused_classes import leave_out
+from segmentor.dataset import Dataset
+from segmentor.dataset_writer import DatasetWriter
+from segmentor.label_map import LabelMap
+from tests.components.convert_labels.label_builders import (
+    BOX,
+    Drawn,
+    Task,
+    coco_export,
+    datumaro_export,
+    images_export,
+    many_images,
+    mask_export,
+    plain_task,
+    write_files,
+)
+from tests.components.convert_labels.label_builders import encoded as encoded_image
+from tests.components.convert_labels.label_builders import png as encoded_mask
+from tests.components.convert_labels.step_runs import convert, failure, masks_of, run_convert
+
+Writer = Callable[[Task, Path], Path]
+WRITERS = (images_export, mask_export, coco_export, datumaro_export)
+
+
+def with_unused(task: Task) -> Task:
+    """Adds labels that sort before, between and after the others."""
+    colours = {"arch": (1, 2, 3), "never used": (4, 5, 6), **task.colours, "zebra": (7, 8, 9)}
+    return Task(task.images, task.shapes, colours)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_labels_that_no_image_has_are_left_out_as_if_the_used_ones_were_named(
+    write: Writer, tmp_path: Path
+) -> None:
+    export = write(with_unused(plain_task()), tmp_path / "e.zip")
+    dataset = convert(export, tmp_path / "a")
+    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
+    named = convert(export, tmp_path / "b", "--classes", "car,road,traffic light")
+    assert dataset.digest == named.digest
+    for name in ("samples.jsonl", "shard-00000.tar", "manifest.json"):
+        assert (dataset.folder / name).read_bytes() == (named.folder / name).read_bytes()
+    assert sorted(path.name for path in dataset.folder.iterdir()) == sorted(
+        path.name for path in named.folder.iterdir()
+    )
+
+
+@pytest.mark.parametrize("write", [images_export, mask_export])
+def test_an_export_with_unused_labels_gives_the_data_set_of_one_without_them(
+    write: Writer, tmp_path: Path
+) -> None:
+    used = Task(many_images(70).images, many_images(70).shapes, {"car": (0, 0, 142)})
+    spare = Task(used.images, used.shapes, {"a": (1, 2, 3), **used.colours, "z": (7, 8, 9)})
+    without, having = (
+        convert(write(task, tmp_path / f"{n}.zip"), tmp_path / n)
+        for n, task in (("without", used), ("having", spare))
+    )
+    assert without.digest == having.digest
+    assert having.samples[0].class_pixels == without.samples[0].class_pixels
+
+
+def test_only_unused_labels_behind_the_used_ones_leave_the_masks_as_they_are(
+    tmp_path: Path,
+) -> None:
+    task = plain_task()
+    colours = {**task.colours, "zebra": (7, 8, 9)}
+    dataset = convert(
+        images_export(Task(task.images, task.shapes, colours), tmp_path / "e"), tmp_path
+    )
+    plain = convert(images_export(task, tmp_path / "p"), tmp_path / "plain")
+    assert dataset.digest == plain.digest
+
+
+def test_it_is_said_on_the_page_in_its_metadata_and_in_the_figures(tmp_path: Path) -> None:
+    export = images_export(with_unused(plain_task()), tmp_path / "e.zip")
+    values = {
+        name: {"artifacts": [{"name": name, "uri": str(tmp_path / name), "metadata": {}}]}
+        for name in ("dataset", "label_report", "label_metrics")
+    }
+    output = tmp_path / "output.json"
+    request = {"outputs": {"artifacts": values, "outputFile": str(output)}}
+    assert run_convert(export, tmp_path, "--executor-input", json.dumps(request)) == 0
+    said = (
+        "Left out: 'arch', 'never used', 'zebra', labels of the export that no image has. "
+        "Name them in classes (or label_map) to keep them."
+    )
+    artifacts = json.loads(output.read_text())["artifacts"]
+    assert said in artifacts["label_report"]["artifacts"][0]["metadata"]["warnings"]
+    assert artifacts["dataset"]["artifacts"][0]["metadata"]["classes"] == 4
+    page = (tmp_path / "label-report").read_text()
+    assert "&#x27;never used&#x27;" in page
+    figures = json.loads((tmp_path / "label-metrics").read_text())
+    assert figures["classes"] == 4
+    assert "images_arch" not in figures
+
+
+def test_a_class_that_is_named_stays_though_no_image_has_it(tmp_path: Path) -> None:
+    export = images_export(with_unused(plain_task()), tmp_path / "e.zip")
+    dataset = convert(export, tmp_path, "--classes", "zebra,*=*")
+    assert dataset.label_map.names == ("background", "zebra", "car", "road", "traffic light")
+    page = (tmp_path / "label-report").read_text()
+    assert "Class &#x27;zebra&#x27; is in no image" in page
+
+
+def test_a_label_whose_only_shape_is_covered_by_another_is_unused(tmp_path: Path) -> None:
+    over = Drawn("box", "road", [0, 0, 12, 12])
+    task = Task({"a.png": (24, 32)}, {"a.png": [BOX, over]})
+    assert convert(images_export(task, tmp_path / "e"), tmp_path).label_map.names == (
+        "background",
+        "road",
+    )
+
+
+def test_index_masks_are_renumbered(tmp_path: Path) -> None:
+    mask = np.zeros((24, 32), np.uint8)
+    mask[5:] = 2
+    mask[9:] = 255
+    source = write_files(
+        tmp_path / "source",
+        {
+            "classes.txt": "sky\nnever\nroad\n",
+            "train/a.png": encoded_image((24, 32), "a.png"),
+            "trainannot/a.png": encoded_mask(mask),
+        },
+    )
+    dataset = convert(source, tmp_path)
+    assert dataset.label_map.names == ("sky", "road")
+    expected = np.where(mask == 2, 1, mask)
+    np.testing.assert_array_equal(masks_of(dataset)["a"], expected)
+
+
+def test_an_export_in_which_nothing_is_labelled_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"a.png": (24, 32)})
+    error = failure(capfd, images_export(task, tmp_path / "e"), tmp_path)
+    assert "no pixel of any label ('car', 'road', 'traffic light') in 1 images" in error
+
+
+def test_shards_that_are_left_over_are_removed(tmp_path: Path) -> None:
+    label_map = LabelMap.of(["background", "never", "road"])
+    mask = np.zeros((40, 40), np.uint8)
+    mask[::2] = 2
+    with DatasetWriter(tmp_path, label_map, {}, shard_bytes=4000) as writer:
+        for number in range(6):
+            writer.add(f"{number}.a", encoded_image(mask.shape, "a.png", number), mask, "group")
+    before = Dataset(tmp_path)
+    images = [before.image_content(sample) for sample in before.samples]
+    assert len(list(tmp_path.glob("shard-*"))) > 1
+    mapping = ClassMapping(label_map, {"never": 1, "road": 2, "void": 255}, 0)
+    narrowed = leave_out(tmp_path, mapping, ("never",))
+    assert narrowed.targets == {"road": 1, "void": 255}
+    after = Dataset(tmp_path)
+    assert {path.name for path in tmp_path.glob("*")} == {
+        "manifest.json",
+        "samples.jsonl",
+        *(sample.shard for sample in after.samples),
+    }
+    assert [after.image_content(sample) for sample in after.samples] == images
+    np.testing.assert_array_equal(after.mask(after.samples[5]), mask // 2)
