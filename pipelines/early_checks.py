@@ -18,7 +18,7 @@ from segmentor.object_store import ObjectUri, is_object_uri
 # Their command lines name the words that an option may be.
 _STEPS_WITH_WORDS = ("convert_labels", "split", "export")
 # Parameters that have another name than the step's flag.
-_PARAMETERS = {"name": "model_name"}
+_PARAMETERS = {"name": "model_name", "precision": "export_precision"}
 
 
 def check_step_options(values: Mapping[str, Any]) -> None:
@@ -44,10 +44,11 @@ def check_step_options(values: Mapping[str, Any]) -> None:
 
 def _check_words(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
     for action in parser._actions:  # argparse has no public list
-        value = values.get(action.dest)
+        name = _PARAMETERS.get(action.dest, action.dest)
+        value = values.get(name)
         if action.choices and value is not None and value not in action.choices:
             words = ", ".join(map(str, action.choices))
-            raise ConfigError(f"parameter {action.dest}", f"'{value}'", f"one of {words}")
+            raise ConfigError(f"parameter {name}", f"'{value}'", f"one of {words}")
 
 
 def _check_data_options(values: Mapping[str, Any]) -> None:

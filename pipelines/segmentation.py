@@ -24,6 +24,7 @@ def segmentation(
     near_duplicates: str = "together",
     train_overrides: str = "",
     size_policy: str = "trained",
+    export_precision: str = "float32",
     model_name: str = "segmentation",
     destination: str = "s3://models",
     version: str = "",
@@ -63,6 +64,8 @@ def segmentation(
         near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
         train_overrides: Hydra overrides of training ('model.encoder=resnet34 training.epochs=40').
         size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
+        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for a predictor with a fast engine;
+            'int8' writes it in place of model.onnx.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
         version: Version to publish under; empty takes the first 12 digits of the model's digest.
@@ -134,6 +137,7 @@ def segmentation(
             divided,
             trained.outputs["checkpoint"],
             size_policy=size_policy,
+            export_precision=export_precision,
             model_name=model_name,
             destination=destination,
             version=version,

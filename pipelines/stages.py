@@ -93,6 +93,7 @@ def verify_and_deploy(
     checkpoint: dsl.Model,
     *,
     size_policy: str,
+    export_precision: str,
     model_name: str,
     destination: str,
     version: str,
@@ -116,6 +117,7 @@ def verify_and_deploy(
         val=divided.outputs["val"],
         test=divided.outputs["test"],
         size_policy=size_policy,
+        precision=export_precision,
         max_difference=max_probability_difference,
         max_flipped=max_flipped_fraction,
     )

@@ -30,6 +30,7 @@ def sweep(
     override_sets: list[str] = ["model=tiny", "model=fpn"],  # noqa: B006 - nothing changes it
     metric: str = "val_iou",
     size_policy: str = "trained",
+    export_precision: str = "float32",
     model_name: str = "segmentation",
     destination: str = "s3://models",
     version: str = "",
@@ -70,6 +71,8 @@ def sweep(
         override_sets: Sets of Hydra overrides; one training for each.
         metric: What training measures on val, by which the best is chosen; the greatest wins.
         size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
+        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for a predictor with a fast engine;
+            'int8' writes it in place of model.onnx.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
         version: Version to publish under; empty takes the first 12 digits of the model's digest.
@@ -144,6 +147,7 @@ def sweep(
             divided,
             chosen.outputs["checkpoint"],
             size_policy=size_policy,
+            export_precision=export_precision,
             model_name=model_name,
             destination=destination,
             version=version,

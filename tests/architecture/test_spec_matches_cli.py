@@ -19,6 +19,7 @@ WORDS = {
     "bad_samples": "skip",
     "near_duplicates": "report",
     "size_policy": "native",
+    "precision": "both",
 }
 
 

@@ -13,6 +13,7 @@ EXPORT = "s3://datasets/task.zip"
         ("ratios=0.7,0.3", "parameter ratios: '0.7,0.3', expected three shares"),
         ("unlabelled=black", "parameter unlabelled: 'black', expected one of background, ignore"),
         ("near_duplicates=no", "parameter near_duplicates: 'no', expected one of together"),
+        ("export_precision=fp16", "parameter export_precision: 'fp16', expected one of float32"),
         ("size_policy=crop", "parameter size_policy: 'crop', expected one of trained, resize"),
         ("classes=road=", "parameter classes: 'road='"),
         ("group_pattern=(", "parameter group_pattern: '('"),
