@@ -64,7 +64,7 @@ def segmentation(
         near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
         train_overrides: Hydra overrides of training ('model.encoder=resnet34 training.epochs=40').
         size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
-        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for a predictor with a fast engine;
+        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for fast engines;
             'int8' writes it in place of model.onnx.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.

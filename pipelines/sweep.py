@@ -71,7 +71,7 @@ def sweep(
         override_sets: Sets of Hydra overrides; one training for each.
         metric: What training measures on val, by which the best is chosen; the greatest wins.
         size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
-        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for a predictor with a fast engine;
+        export_precision: 'float32'; 'both' writes model.int8.onnx beside it, for fast engines;
             'int8' writes it in place of model.onnx.
         model_name: Name of the model and of its InferenceService.
         destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.

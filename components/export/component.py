@@ -28,7 +28,7 @@ def export(
         parity: Largest difference of probability and share of flipped pixels.
         export_report: Both, for each image and size.
         size_policy: 'trained' as the checkpoint says; 'resize' to the training size; or 'native'.
-        precision: 'float32'; 'both' writes model.int8.onnx beside it, for a predictor with a fast engine;
+        precision: 'float32'; 'both' writes model.int8.onnx beside it, for fast engines;
             'int8' writes it in place of model.onnx.
         max_difference: Largest difference of probability allowed between torch and ONNX.
         max_flipped: Largest share of pixels allowed to change class between torch and ONNX.
