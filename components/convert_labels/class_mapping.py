@@ -21,6 +21,9 @@ from segmentor.label_map import (
 
 IGNORE = "ignore"
 REST = "*"
+# Of the option, and the key of the YAML file.
+_WHERE = "classes"
+_ODD_NAMES = "names with , = + need label_map, a YAML file"
 # One value of a byte stays free to mark what no label explains.
 MAX_TARGETS = 254
 
@@ -64,9 +67,7 @@ def parse_classes(text: str) -> MappingRules:
         target, equals, right = (piece.strip() for piece in part.partition("="))
         sources = tuple(name.strip() for name in right.split("+")) if equals else (target,)
         if not target or not all(sources):
-            raise LabelMapError(
-                "--classes", f"'{part}'", "target=label+label", "names with , = + need --label-map"
-            )
+            raise LabelMapError("parameter classes", f"'{part}'", "target=label+label", _ODD_NAMES)
         rules.append(MappingRule(target, sources))
     return MappingRules(tuple(rules))
 
@@ -103,7 +104,7 @@ def map_classes(
         order = [BACKGROUND, *order]
     if not [name for name in order if name != BACKGROUND]:
         raise LabelMapError(
-            "--classes", "no class but background", "at least one", f"labels: {_listed(names)}"
+            _WHERE, "no class but background", "at least one", f"labels: {_listed(names)}"
         )
     if len(order) > MAX_TARGETS:
         raise LabelMapError("label map", f"{len(order)} classes", f"at most {MAX_TARGETS}")
@@ -132,11 +133,14 @@ def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
                 rest = rule.target
             elif source not in names and source != UNLABELLED:
                 raise LabelMapError(
-                    "--classes", f"no label '{source}' in the export", f"one of {_listed(names)}"
+                    _WHERE,
+                    f"no label '{source}' in the export",
+                    f"one of {_listed(names)}",
+                    _ODD_NAMES if any(sign in name for name in names for sign in ",=+") else "",
                 )
             elif source in chosen and chosen[source] != rule.target:
                 raise LabelMapError(
-                    "--classes",
+                    _WHERE,
                     f"label '{source}' for '{chosen[source]}' and '{rule.target}'",
                     "one target a label",
                 )
@@ -173,4 +177,4 @@ def _colours(
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "(the export has none)"
+    return ", ".join(f"'{name}'" for name in names) if names else "(the export has none)"

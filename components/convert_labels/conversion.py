@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from components.convert_labels.class_mapping import ClassMapping
 from components.convert_labels.exports import Finding, IndexLabel, RawLabel, ShapesLabel
-from components.convert_labels.label_pixels import PixelTables, read_colours, read_indices
+from components.convert_labels.label_pixels import (
+    ClassListError,
+    PixelTables,
+    read_colours,
+    read_indices,
+)
 from components.convert_labels.painting import paint
 from components.convert_labels.source_files import SourceFile
 from segmentor.errors import DataError, SegmentorError
@@ -46,10 +51,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Converted:
-    """One sample made, ready to be written; `problem` says why it could not be."""
+    """One sample made, ready to be written; `problem` says why it could not be.
+
+    `unlisted_index` is then the highest class index of a mask that lacks a class list, else None.
+    """
 
     job: Job
     problem: str = ""
+    unlisted_index: int | None = None
     image: bytes = b""
     extension: str = ""
     mask_png: bytes = b""
@@ -68,6 +77,8 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
         pixels = decode_image(image, job.image.name, at_least=(HASHED_SIZE, HASHED_SIZE))
         mask, findings = _mask(job, header, mapping, tables)
         counts = count_classes(mask, mapping.label_map, job.id)
+    except ClassListError as error:
+        return Converted(job, problem=str(error), unlisted_index=error.highest)
     except SegmentorError as error:
         return Converted(job, problem=str(error))
     if header.orientation > 1:

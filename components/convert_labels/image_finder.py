@@ -59,7 +59,7 @@ class ImageFinder:
                         )
                     if found:
                         return files[found[0]]
-        remedy = "" if self._is_elsewhere else "give --images where the images are"
+        remedy = "" if self._is_elsewhere else "say with images=... where they are"
         raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)
 
     def _stems(self, place: int) -> dict[str, str | list[str]]:

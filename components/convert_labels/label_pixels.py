@@ -18,6 +18,15 @@ _BLACK = (0, 0, 0)
 _ONE_CHANNEL = ("1", "L", "P")
 
 
+class ClassListError(MaskError):
+    """An index mask has more than two classes, and no class list says which they are."""
+
+    def __init__(self, where: str, found: str, highest: int) -> None:
+        remedy = "add a classes.txt, the name of each index, one a line"
+        super().__init__(where, found, "0 and 1, or 0 and 255", remedy)
+        self.highest = highest
+
+
 @dataclass(frozen=True)
 class PixelTables:
     """What each colour, and each index, of the export's masks becomes.
@@ -45,7 +54,7 @@ def make_tables(classes: Sequence[LabelClass], mapping: ClassMapping) -> PixelTa
                 "label map of the export",
                 f"'{other.name}' and '{label.name}' have the same colour {label.colour}",
                 "one colour a label",
-                "export as CVAT for images 1.1, or merge the two with --classes",
+                "export as CVAT for images 1.1, or merge the two with classes (or label_map)",
             )
     colours = {colour: targets[label.name] for colour, label in owners.items()}
     if UNLABELLED not in [label.name for label in classes]:
@@ -101,6 +110,7 @@ def read_indices(label: IndexLabel, tables: PixelTables) -> NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be decoded.
         MaskError: an index that no label has; the first pixel is named.
+        ClassListError: the same, where there is no class list.
     """
     content = label.file.read()
     name = label.file.name
@@ -122,13 +132,11 @@ def read_indices(label: IndexLabel, tables: PixelTables) -> NDArray[np.uint8]:
     stray = ~known[indices]
     if stray.any():
         y, x = (int(v) for v in np.argwhere(stray)[0])
+        found = f"class index {indices[y, x]} at (y={y}, x={x})"
+        if label.is_binary:
+            raise ClassListError(name, found, int(indices[stray].max()))
         expected = f"0..{len(tables.names) - 1} or {IGNORE_INDEX}"
-        raise MaskError(
-            name,
-            f"class index {indices[y, x]} at (y={y}, x={x})",
-            "0 and 1, or 0 and 255" if label.is_binary else expected,
-            "give a classes.txt, one name a line" if label.is_binary else "extend classes.txt",
-        )
+        raise MaskError(name, found, expected, "extend classes.txt")
     if label.is_binary and (indices == 1).any() and (indices == IGNORE_INDEX).any():
         raise MaskError(
             name,

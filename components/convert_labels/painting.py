@@ -52,7 +52,7 @@ def paint(
     for owner, (position, shape) in enumerate(shapes, 1):
         places.append(f"{label.where}, {shape.kind} {position + 1}")
         if shape.label not in targets:
-            known = ", ".join(targets)
+            known = ", ".join(f"'{name}'" for name in targets)
             raise MaskError(places[-1], f"label '{shape.label}'", f"one of {known}")
         values[owner] = targets[shape.label]
     covered = shape_runs([shape for _, shape in shapes], size, places)

@@ -82,7 +82,7 @@ def _job(
             sample_id,
             "no labels",
             "at least one",
-            "label it, or choose --empty-images negative or skip",
+            "label it, or choose empty_images=negative or skip",
         )
     image = finder.find(item.name, item.image_name, item.subset)
     return Job(sample_id, group_of(item), item.subset, image, item.label)
@@ -90,7 +90,7 @@ def _job(
 
 def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]:
     if pattern:
-        return group_by_pattern(pattern), f"by --group-pattern {pattern}"
+        return group_by_pattern(pattern), f"by group_pattern {pattern}"
     if len(export.tasks) > 1:
         return lambda item: item.task, f"by the export's {len(export.tasks)} tasks"
     if len(export.subsets) > 1:
@@ -108,14 +108,14 @@ def group_by_pattern(pattern: str) -> Callable[[Item], str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            "--group-pattern", f"'{pattern}' ({error})", "a regular expression"
+            "parameter group_pattern", f"'{pattern}' ({error})", "a regular expression"
         ) from error
 
     def group_of(item: Item) -> str:
         match = expression.search(item.name)
         if match is None:
             raise DataError(
-                item.name, f"no match of --group-pattern '{pattern}'", "one in every image's name"
+                item.name, f"no match of group_pattern '{pattern}'", "one in every image's name"
             )
         return match.group(1) or "" if expression.groups else match.group(0)
 

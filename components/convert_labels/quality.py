@@ -39,6 +39,7 @@ class LabelQuality:
     findings: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unlisted_indices: Counter[int] = field(default_factory=Counter)
     near_duplicates: list[tuple[int, int]] = field(default_factory=list)
     hashes: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
     images: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)

@@ -105,7 +105,7 @@ def run(request: Request) -> ArtifactMetadata:
 
 def _rules(request: Request) -> MappingRules:
     if request.classes.strip() and request.label_map:
-        raise ConfigError("--classes", "a value, and --label-map too", "one of the two")
+        raise ConfigError("parameter classes", "a value, and label_map too", "one of the two")
     if request.label_map:
         from components.convert_labels.label_map_file import read_label_map_file
 
@@ -135,6 +135,8 @@ def _convert(
     with DatasetWriter(folder, mapping.label_map, provenance) as writer:
         done = convert_jobs(accepted(), mapping, tables)
         for converted in track(done, "convert labels", export.count or None):
+            if converted.unlisted_index is not None:
+                quality.unlisted_indices[converted.unlisted_index] += 1
             if converted.problem:
                 _leave_out(converted.problem, not request.skip_bad_samples, quality)
             else:
@@ -172,16 +174,29 @@ def _leave_out(text: str, is_problem: bool, quality: LabelQuality) -> None:
 
 def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None:
     """Fails once for all bad samples, and leaves a report that lists every one of them."""
+    if quality.unlisted_indices:
+        # Whatever the policy: those that happen to be binary would be read as something else.
+        raise DataError(
+            request.source,
+            f"{_masks_have(quality.unlisted_indices.total())} class indices up to "
+            f"{max(quality.unlisted_indices)}, and there is no classes.txt",
+            "0 and 1, or 0 and 255, without one",
+            "add classes.txt, the name of each index, one a line",
+        )
     if quality.problems:
         with output_file(request.label_report) as page:
             write_label_report(page, facts, quality, None)
         raise DataError.collected(
             request.source,
             quality.problems,
-            f"all are listed in {request.label_report.name}; --bad-samples skip leaves them out",
+            f"all are listed in {request.label_report.name}; bad_samples=skip leaves them out",
         )
     if not quality.samples:
         raise DataError(request.source, "no sample", "at least one image with its labels")
+
+
+def _masks_have(count: int) -> str:
+    return "1 mask has" if count == 1 else f"{count:,} masks have"
 
 
 def _facts(

@@ -14,7 +14,9 @@ def build_parser() -> argparse.ArgumentParser:
         "split", "Divides a data set into train, val and test, by group, without tearing one."
     )
     parser.add_argument("--dataset", type=Path, required=True, help="what convert_labels wrote")
-    parser.add_argument("--ratios", default="0.7,0.2,0.1", help="shares of train,val,test")
+    parser.add_argument(
+        "--ratios", default="0.7,0.2,0.1", help="shares of train,val,test: 0.7,0.2,0.1 or 7,2,1"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the division")
     parser.add_argument(
         "--honour-subsets",

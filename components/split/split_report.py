@@ -70,7 +70,7 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     if certain:
         text = f"{_pairs_of(certain, 'neighbouring frames')} in different splits: "
         text += "figures on them will be better than on new data. "
-        text += "Group by sequence (--group-pattern in convert_labels)."
+        text += "Group by sequence (group_pattern)."
         found.append(("bad", text))
     if facts.torn:
         text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits."
@@ -79,7 +79,7 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     if unsure:
         text = f"{_pairs_of(unsure, 'images numbered one after the other')} in different splits; "
         text += "their pictures do not tell whether they are of one film. If they are, group by "
-        text += "sequence (--group-pattern in convert_labels)."
+        text += "sequence (group_pattern)."
         found.append(("warning", text))
     table = class_images(facts)
     missing = [

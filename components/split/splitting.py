@@ -17,6 +17,8 @@ from components.split.coverage import spread_classes
 from segmentor.errors import ConfigError, SplitError
 
 SPLITS = ("train", "val", "test")
+# Thirds may be written 0.333.
+ROUNDED = 0.002
 # Divisions that are all tried: 8 groups in 3 splits are 6,561.
 MAX_DIVISIONS = 7000
 
@@ -33,18 +35,23 @@ class Units:
 
 
 def parse_ratios(text: str) -> tuple[float, float, float]:
-    """Parses `0.7,0.2,0.1`: shares of train, val and test; they need not sum to 1.
+    """Parses `0.7,0.2,0.1`, or whole numbers (`7,2,1`): the shares of train, val and test.
 
     Raises:
-        ConfigError: not three numbers of 0 or more, or nothing for train.
+        ConfigError: not three numbers above 0, or fractions whose sum is not 1.
     """
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) != 3 or not all(0 <= value < float("inf") for value in values) or not values[0]:
-        raise ConfigError("--ratios", f"'{text}'", "three shares for train,val,test: 0.7,0.2,0.1")
+    where = "parameter ratios"
+    if len(values) != 3 or not all(0 < value < float("inf") for value in values):
+        expected = "three shares above 0 for train,val,test: 0.7,0.2,0.1"
+        raise ConfigError(where, f"'{text}'", expected, "later steps need all three")
     total = sum(values)
+    if abs(total - 1) > ROUNDED and not all(value.is_integer() for value in values):
+        found = f"'{text}', whose sum is {total:.4g}"
+        raise ConfigError(where, found, "a sum of 1", "whole numbers are shares: 7,2,1")
     return values[0] / total, values[1] / total, values[2] / total
 
 
@@ -77,12 +84,11 @@ def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np
     count = len(units.samples)
     if count < len(wanted):
         raise SplitError(
-            "split",
+            "data set",
             f"{count} group{'s' if count != 1 else ''}",
             f"at least {len(wanted)}, one for each of "
             + ", ".join(SPLITS[index] for index in wanted),
-            "choose another --group-pattern in convert_labels (.* makes each image its own group), "
-            "or set a ratio to 0",
+            "choose another group_pattern (.* makes each image its own group)",
         )
     order = np.random.default_rng(seed).permutation(count)
     shuffled = Units(units.samples[order], units.classes[order])

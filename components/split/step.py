@@ -3,8 +3,9 @@
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from components.split.split_report import SplitFacts, warnings_of, write_split_r
 from components.split.splitting import SPLITS, assign_units, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
-from segmentor.dataset import Dataset
+from segmentor.dataset import Dataset, Sample
 from segmentor.dataset_writer import DatasetWriter
 from segmentor.errors import SplitError
 from segmentor.near_duplicates import near_duplicates_of
@@ -51,7 +52,8 @@ def run(request: Request) -> ArtifactMetadata:
     """
     ratios = parse_ratios(request.ratios)
     dataset = Dataset(request.dataset)
-    table = read_table(dataset.iter_samples(), len(dataset.label_map))
+    samples = partial(_samples, dataset, request.honour_subsets)
+    table = read_table(samples(), len(dataset.label_map))
     pairs = near_duplicates_of(dataset, table.hashes)
     splits, rule, made_up = assign(request, table, pairs, ratios)
     facts = SplitFacts(
@@ -69,7 +71,7 @@ def run(request: Request) -> ArtifactMetadata:
         logger.warning("leak left=%s right=%s gap=%d", left, right, leak.gap)
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(output_folder(path)) for path in request.outputs]
-        digests = _write(dataset, folders, splits)
+        digests = _write(dataset, samples(), folders, splits)
         _share_findings(dataset, folders, dict(zip(table.ids, splits.tolist(), strict=True)))
         with output_file(request.split_report) as page:
             write_split_report(page, dataset, facts)
@@ -106,23 +108,35 @@ def assign(
     except SplitError as error:
         if table.group_count == count:
             raise
-        found = f"{count} group(s), after {table.group_count} were joined"
+        found = f"{error.found}, after {table.group_count} were joined"
         found += " because images look the same"
-        remedy = "--near-duplicates report keeps such images apart"
+        remedy = "near_duplicates=report keeps such images apart"
         raise SplitError(error.where, found, error.expected, remedy) from error
     rule = f"{count:,} groups divided with seed {request.seed}"
     return chosen[grouped.unit_of_sample], rule, ""
 
 
-def _write(dataset: Dataset, folders: Sequence[Path], splits: NDArray[np.int8]) -> list[str]:
+def _samples(dataset: Dataset, honour_subsets: bool) -> Iterator[Sample]:
+    """Yields the samples; a group that is but the honoured subset says nothing, and is dropped.
+
+    convert_labels takes the subset for the group where an export tells no other.
+    """
+    for sample in dataset.iter_samples():
+        says_nothing = honour_subsets and sample.subset and sample.group == sample.subset
+        yield replace(sample, group=sample.id) if says_nothing else sample
+
+
+def _write(
+    dataset: Dataset, samples: Iterable[Sample], folders: Sequence[Path], splits: NDArray[np.int8]
+) -> list[str]:
     """Copies the samples as they are, each to its split; returns the new data sets' digests."""
     with contextlib.ExitStack() as stack:
         writers = []
         for split, folder in zip(SPLITS, folders, strict=True):
             facts = {"source_digest": dataset.digest, "split": split, "version": __version__}
             writers.append(stack.enter_context(DatasetWriter(folder, dataset.label_map, facts)))
-        samples = track(dataset.iter_samples(), "write splits", len(splits))
-        for sample, split in zip(samples, splits.tolist(), strict=True):
+        tracked = track(samples, "write splits", len(splits))
+        for sample, split in zip(tracked, splits.tolist(), strict=True):
             writers[split].add_encoded(
                 sample.id,
                 dataset.image_content(sample),

@@ -1,4 +1,4 @@
-"""Subsets that an export names, taken as splits: `--honour-subsets`."""
+"""Subsets that an export names, taken as splits: `honour_subsets`."""
 
 from collections.abc import Sequence
 
@@ -40,13 +40,13 @@ def assign_subsets(
     expected = "subsets called train, val (validation) and test"
     if unknown:
         shown = ", ".join(f"'{name}'" for name in unknown[:8])
-        remedy = "rename them in CVAT, or leave --honour-subsets out"
-        raise SplitError("--honour-subsets", f"subset {shown}", expected, remedy)
+        remedy = "rename them in CVAT, or leave honour_subsets out"
+        raise SplitError("parameter honour_subsets", f"subset {shown}", expected, remedy)
     of_name = {name: _SPLIT_OF_WORD[name.lower()] for name in names}
     splits = np.array([of_name[name] for name in table.subsets], np.int8)
     if _TRAIN not in of_name.values():
-        remedy = "leave --honour-subsets out"
-        raise SplitError("--honour-subsets", "no subset for train", expected, remedy)
+        remedy = "leave honour_subsets out"
+        raise SplitError("parameter honour_subsets", "no subset for train", expected, remedy)
     missing = [s for s in range(len(SPLITS)) if s not in of_name.values() and ratios[s]]
     if not missing:
         return splits, ""
@@ -55,7 +55,7 @@ def assign_subsets(
     try:
         splits[positions], how = _divide(table, positions, shares / shares.sum(), seed, pairs)
     except SplitError as error:
-        where = "--honour-subsets: the subset for train, to take from"
+        where = "parameter honour_subsets: the subset for train, to take from"
         raise SplitError(where, error.found, error.expected, error.remedy) from error
     taken = " and ".join(f"{SPLITS[s]} ({(splits == s).sum():,} samples)" for s in missing)
     return splits, f"No subset for {taken}: taken out of train's, {how}."
@@ -70,8 +70,9 @@ def _divide(
 ) -> tuple[NDArray[np.int8], str]:
     part, how = table.take(positions), "by group"
     if part.group_count == 1:
-        # Where an export has no tasks, the subset itself is the group: it cannot stay whole.
         part, how = part.ungrouped(), "image by image, as they are of one group"
+    elif part.group_count == len(part):
+        how = "image by image"
     row_of = dict(zip(positions.tolist(), range(len(positions)), strict=True))
     links = [(row_of[a], row_of[b]) for a, b in pairs if a in row_of and b in row_of]
     grouped = group_samples(part, links)

@@ -74,7 +74,7 @@ def test_an_unknown_class_is_refused_with_the_labels_there_are(
         "run", "--export", export, "--output", tmp_path / "run", "--param", "classes=road=rode"
     )
 
-    _assert_one_error(result, "no label 'rode' in the export, expected one of car, lane_mark, road")
+    _assert_one_error(result, "no label 'rode' in the export, expected one of 'car', 'lane_mark'")
     assert "dataset" not in _results(tmp_path / "run", "convert_labels")
 
 

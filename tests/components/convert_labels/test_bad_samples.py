@@ -76,7 +76,7 @@ def test_images_cut_short_and_of_another_size_and_absent_are_problems(
     assert "a.b c.jpg: an image that cannot be decoded" in error
     assert "annotations for 33 x 47, expected the image's 33 x 40 (width x height)" in error
     assert "none: no image in" in error
-    assert "give --images where the images are" in error
+    assert "say with images=... where they are" in error
 
 
 def test_a_gigantic_image_is_refused_from_its_header(
@@ -109,7 +109,7 @@ def test_xml_that_is_hostile_or_broken_is_refused(
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("label", "lorry", "label 'lorry', expected one of car, road, traffic light"),
+        ("label", "lorry", "label 'lorry', expected one of 'car', 'road', 'traffic light'"),
         ("xtl", "abc", "a box that cannot be read (could not convert string to float: 'abc')"),
         ("xtl", "nan", "a coordinate that is no number"),
         ("xtl", "1e12", "a coordinate beyond a million"),

@@ -90,7 +90,10 @@ def test_a_complete_class_list_without_background_gets_none() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("raod", r"no label 'raod' in the export, expected one of sky, Road, car, lane mark"),
+        (
+            "raod",
+            r"no label 'raod' in the export, expected one of 'sky', 'Road', 'car', 'lane mark'$",
+        ),
         ("a=car,b=car", r"label 'car' for 'a' and 'b', expected one target a label"),
         ("=car", r"'=car', expected target=label\+label"),
         ("road=", r"'road=', expected target=label\+label"),

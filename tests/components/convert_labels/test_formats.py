@@ -95,7 +95,7 @@ def test_binary_masks_need_no_class_list(value: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((0, 7), "class index 7 at (y=1, x=1), expected 0 and 1, or 0 and 255; give a classes.txt"),
+        ((0, 7), "1 mask has class indices up to 7, and there is no classes.txt, expected 0 and 1"),
         ((1, 255), "both 1 and 255, expected 0 and 1, or 0 and 255"),
     ],
 )
@@ -106,6 +106,22 @@ def test_masks_that_are_not_binary_need_a_class_list(
     mask[1, 1] = values[1]
     files = {"train/a.jpg": encoded((20, 30), "a.jpg"), "trainannot/a.png": png(mask)}
     assert message in failure(capfd, write_files(tmp_path / "folder", files), tmp_path)
+
+
+def test_index_masks_without_a_class_list_are_told_once_and_never_skipped(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files: dict[str, bytes | str] = {}
+    for number in range(12):
+        mask = np.full((20, 30), number % 4, np.uint8)
+        mask[0] = 0
+        files[f"train/{number}.jpg"] = encoded((20, 30), "a.jpg", number)
+        files[f"trainannot/{number}.png"] = png(mask)
+    source = write_files(tmp_path / "folder", files)
+    error = failure(capfd, source, tmp_path, "--bad-samples", "skip")
+    assert "folder: 6 masks have class indices up to 3, and there is no classes.txt" in error
+    assert error.count("classes.txt") == 2
+    assert "skip" not in error
 
 
 def test_odd_labelmaps_are_read_by_name_and_colour(tmp_path: Path) -> None:

@@ -75,6 +75,6 @@ def test_groups_come_from_a_pattern_in_the_name(
     dataset = convert(export, tmp_path, "--group-pattern", r"^(drive_\d+)_")
     assert {sample.group for sample in dataset.samples} == {f"drive_{n}" for n in range(4)}
     error = failure(capfd, export, tmp_path / "b", "--group-pattern", r"^seq")
-    assert "8 problems: drive_0_0000: no match of --group-pattern '^seq'" in error
+    assert "8 problems: drive_0_0000: no match of group_pattern '^seq'" in error
     error = failure(capfd, export, tmp_path / "c", "--group-pattern", "(")
-    assert "--group-pattern: '(' (missing ), unterminated subpattern" in error
+    assert "parameter group_pattern: '(' (missing ), unterminated subpattern" in error

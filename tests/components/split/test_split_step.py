@@ -94,8 +94,8 @@ def test_groups_joined_into_too_few_are_explained(
     entries.append(("c", "c", "", picture(5), ALL))
     assert run_split(write_dataset(tmp_path / "dataset", entries), tmp_path) == 3
     error = capfd.readouterr().err
-    assert "2 group(s), after 3 were joined because images look the same" in error
-    assert "--near-duplicates report" in error
+    assert "2 groups, after 3 were joined because images look the same" in error
+    assert "near_duplicates=report" in error
     assert not (tmp_path / "train").exists()
 
 
@@ -155,11 +155,24 @@ def test_a_split_that_no_subset_names_is_taken_out_of_train_and_said(tmp_path: P
     text = "No subset for test (2 samples): taken out of train&#x27;s, image by image"
     assert text in (tmp_path / "report.html").read_text()
     assert warnings(tmp_path)[0] == (
-        "No subset for test (2 samples): taken out of train's, image by image, as they are of one "
-        "group."
+        "No subset for test (2 samples): taken out of train's, image by image."
     )
-    nothing = split(source, tmp_path / "b", "--honour-subsets", "--ratios", "8,2,0")
-    assert len(nothing["test"]) == 0
+
+
+def test_an_honoured_subset_is_no_group_but_a_task_is(tmp_path: Path) -> None:
+    entries = [
+        (f"{name}/{n}", name if n % 2 else f"task {name}", name, picture(9 * i + n), ALL)
+        for i, name in enumerate(("train", "val", "test"))
+        for n in range(4)
+    ]
+    parts = split(write_dataset(tmp_path / "dataset", entries), tmp_path, "--honour-subsets")
+    groups = {sample.id: sample.group for sample in parts["test"].samples}
+    assert groups == {
+        "test/0": "task test",
+        "test/1": "test/1",
+        "test/2": "task test",
+        "test/3": "test/3",
+    }
 
 
 def test_what_is_taken_out_of_train_tears_no_group_and_no_near_duplicates(tmp_path: Path) -> None:

@@ -179,19 +179,26 @@ def test_classes_keep_their_shares() -> None:
 
 
 def test_fewer_groups_than_splits_are_refused_with_what_to_do() -> None:
-    with pytest.raises(SplitError, match=r"2 groups, expected at least 3, .* --group-pattern"):
+    with pytest.raises(SplitError, match=r"2 groups, expected at least 3, .* group_pattern"):
         assign_units(single(2), RATIOS, 0)
     assert set(assign_units(single(2), (0.5, 0.5, 0.0), 0).tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize("text", ["0.7,0.3", "a,b,c", "-1,1,1", "0,1,1", "nan,1,1", "inf,1,1", ""])
+@pytest.mark.parametrize(
+    "text", ["0.7,0.3", "a,b,c", "-1,1,1", "0,1,1", "8,2,0", "0.8,0,0.2", "nan,1,1", "inf,1,1", ""]
+)
 def test_ratios_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--ratios"):
+    with pytest.raises(ConfigError, match="parameter ratios"):
         parse_ratios(text)
 
 
-def test_ratios_need_not_sum_to_one() -> None:
-    assert parse_ratios("7,2,1") == pytest.approx(RATIOS)
+def test_whole_numbers_are_shares_and_fractions_sum_to_one() -> None:
+    assert parse_ratios("7,2,1") == parse_ratios("70, 20, 10") == pytest.approx(RATIOS)
+    assert parse_ratios("0.333,0.333,0.333") == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    with pytest.raises(
+        ConfigError, match=r"'0\.7,0\.2,0\.2', whose sum is 1\.1, expected a sum of 1"
+    ):
+        parse_ratios("0.7,0.2,0.2")
 
 
 def test_samples_of_a_group_of_an_image_and_of_a_pair_are_one_unit() -> None:
