@@ -6,9 +6,11 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS requirements
 # For a GPU: 'onnxruntime-gpu[cuda,cudnn]==1.31.1' (overlays/gpu); it needs the driver of CUDA 13.
 ARG ONNXRUNTIME=onnxruntime
+# For faster engines on a CPU: predictor,openvino (overlays/fast).
+ARG EXTRAS=predictor
 WORKDIR /build
 COPY pyproject.toml images/requirements.py ./
-RUN python requirements.py predictor > requirements.txt \
+RUN python requirements.py "${EXTRAS}" > requirements.txt \
     && sed -i "s/^onnxruntime$/${ONNXRUNTIME}/" requirements.txt
 
 FROM ${BASE_IMAGE} AS dependencies
@@ -29,6 +31,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m pip install --constraint constraints.txt --requirement requirements.txt \
     && python -m pip uninstall --yes pip \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    # What OpenVINO, if installed, has for devices that this image never uses: 60 MB.
+    && find /opt/venv -path '*/openvino/libs/*' \
+        \( -name '*_gpu_plugin.so' -o -name '*_npu_plugin.so' -o -name cache.json \) -delete \
     && echo /app > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth"
 
 FROM dependencies AS source

@@ -1,4 +1,4 @@
-"""Prints the requirements of one extra, and of the package itself, from pyproject.toml.
+"""Prints the requirements of some extras (a,b) and of the package itself, from pyproject.toml.
 
 So an image's dependencies are a layer of their own, which a change of the source does not touch.
 """
@@ -8,5 +8,6 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-for requirement in project["dependencies"] + project["optional-dependencies"][sys.argv[1]]:
+extras = [project["optional-dependencies"][name] for name in sys.argv[1].split(",")]
+for requirement in sum(extras, project["dependencies"]):
     print(requirement)
