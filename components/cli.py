@@ -26,6 +26,8 @@ ArtifactMetadata = Mapping[str, Metadata]
 EXIT_KNOWN_ERROR = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+# A disk, or its quota.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def step_parser(step: str, description: str) -> argparse.ArgumentParser:
@@ -77,7 +79,7 @@ def guarded(work: Callable[[], None]) -> int:
         return EXIT_KNOWN_ERROR
     except OSError as error:
         # A full disk, a forbidden folder or a missing file is the user's to mend, not a bug.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
+        if error.errno not in (*_FULL, errno.EACCES, errno.EROFS, errno.ENOENT):
             raise
         where = error.filename or "output"
         _complain(f"{where}: {error.strerror}")
@@ -99,7 +101,8 @@ def output_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
+        with _naming(path, partial):
+            yield partial
         if path.is_dir():
             shutil.rmtree(path)
         partial.rename(path)
@@ -115,10 +118,24 @@ def output_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial-{os.getpid()}"
     try:
-        yield partial
+        with _naming(path, partial):
+            yield partial
         partial.rename(path)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Names the output in errors of a full disk, which know no file, or know the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and (
+            error.filename is None or str(error.filename).startswith(str(partial))
+        ):
+            error.filename = str(path)
         raise
 
 

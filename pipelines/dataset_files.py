@@ -70,12 +70,15 @@ def unpack(folder: Path, output: Path) -> int:
 
 def _unpack_one(dataset: Dataset, name: str, folder: Path) -> int:
     samples = dataset.samples
+    # Ids start with the subset where there are several; a folder of one subset says it already.
+    says_subset = not name or len({sample.subset for sample in samples}) == 1
     for sample in track(samples, "unpack"):
         subset = name or sample.subset
         images, masks = (subset, f"{subset}annot") if subset else ("images", "masks")
+        plain = sample.id.removeprefix(f"{sample.subset}/") if says_subset else sample.id
         for path, content in (
-            (f"{images}/{sample.id}.{sample.extension}", dataset.image_content(sample)),
-            (f"{masks}/{sample.id}.png", dataset.mask_content(sample)),
+            (f"{images}/{plain}.{sample.extension}", dataset.image_content(sample)),
+            (f"{masks}/{plain}.png", dataset.mask_content(sample)),
         ):
             target = folder / path
             if not target.resolve().is_relative_to(folder.resolve()):

@@ -100,7 +100,7 @@ def _transparent_png(mask: NDArray[np.uint8], label_map: LabelMap) -> bytes:
     picture = Image.fromarray(mask)
     picture.putpalette(label_map.palette().tobytes())
     alpha = bytearray(b"\xff" * 256)
-    if label_map.names[0] == "background":
+    if label_map.has_background:
         alpha[0] = 0
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", transparency=bytes(alpha), optimize=True)

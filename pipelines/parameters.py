@@ -65,13 +65,15 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Reads `name=value` texts, as a command line gives them.
 
     Raises:
-        ConfigError: a text without '='.
+        ConfigError: a text without '=', or a name twice.
     """
     values = {}
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name:
             raise ConfigError("--param", f"'{assignment}'", "name=value")
+        if name.strip() in values:
+            raise ConfigError(f"parameter {name.strip()}", "given twice", "one value")
         values[name.strip()] = value
     return values
 

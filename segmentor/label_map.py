@@ -11,6 +11,7 @@ from segmentor.errors import LabelMapError
 
 IGNORE_INDEX = 255
 BACKGROUND = "background"
+_BACKGROUND_NAMES = (BACKGROUND, "bg", "unlabelled", "unlabeled")
 # One byte a pixel, 255 taken.
 MAX_CLASSES = 255
 
@@ -111,6 +112,14 @@ class LabelMap:
     def channels(self) -> int:
         """Channels of the network's output: 1 when binary, else one a class."""
         return 1 if self.is_binary else len(self.classes)
+
+    @property
+    def has_background(self) -> bool:
+        """True when class 0 is what is left of an image: pictures leave it clear.
+
+        It is for eyes only: names that other tools give it are the background here too.
+        """
+        return self.names[0].strip("_ ").lower() in _BACKGROUND_NAMES
 
     def index(self, name: str) -> int:
         """Returns the index of a class.

@@ -63,10 +63,15 @@ class Report:
         )
         self._add(f'<div class="tiles">{cells}</div>')
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Adds a table; numbers are set to the right."""
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[Any]], decimals: int | None = None
+    ) -> None:
+        """Adds a table; numbers are set to the right, with so many decimals if they are given."""
         lines = [list(row) for row in rows]
-        body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in lines)
+        body = "".join(
+            "<tr>" + "".join(_cell(value, decimals=decimals) for value in row) + "</tr>"
+            for row in lines
+        )
         # A header stands over its column: to the right where the numbers are.
         first = lines[0] if lines else [""] * len(header)
         head = "".join(
@@ -137,21 +142,24 @@ class Report:
         self._blocks.append(Markup(markup))  # each caller escapes its texts
 
 
-def _cell(value: Any, tag: str = "td", to_the_right: bool | None = None) -> str:
+def _cell(
+    value: Any, tag: str = "td", to_the_right: bool | None = None, decimals: int | None = None
+) -> str:
     right = _is_number(value) if to_the_right is None else to_the_right
     css = ' class="number"' if right else ""
-    return f"<{tag}{css}>{html.escape(_text(value))}</{tag}>"
+    return f"<{tag}{css}>{html.escape(_text(value, decimals))}</{tag}>"
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, decimals: int | None = None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return "n/a" if value != value else f"{value:.4g}"
+        shown = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+        return "n/a" if value != value else shown
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)

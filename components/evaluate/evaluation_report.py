@@ -30,6 +30,10 @@ from segmentor.thresholds import sweep
 SHOWN = 4
 # Rows of the per-image table on the page; all of them are in the CSV.
 TABLE_ROWS = 30
+# As on the terminal.
+DECIMALS = 4
+# The one class of which KITTI road's figures are asked for.
+KITTI_CLASS = "road"
 _CLASS_COLUMNS = (
     *("dice", "precision", "recall", "boundary_iou", "hd95"),
     *("support", "false_pixels"),
@@ -61,10 +65,10 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
     name = f"IoU of {label.names[1]}" if label.is_binary else "mean IoU"
     report.tiles(
         [
-            (f"{name} (data set)", dataset["iou"]),
-            ("IoU (mean over images)", images["mean_iou_score"]),
-            ("Dice loss (mean over images)", images["mean_dice_loss"]),
-            ("pixel accuracy", dataset["pixel_accuracy"]),
+            (f"{name} (data set)", _figure(dataset["iou"])),
+            ("IoU (mean over images)", _figure(images["mean_iou_score"])),
+            ("Dice loss (mean over images)", _figure(images["mean_dice_loss"])),
+            ("pixel accuracy", _figure(dataset["pixel_accuracy"])),
             ("images", len(evaluation.images)),
             ("groups", len({image.group for image in evaluation.images})),
         ]
@@ -122,8 +126,12 @@ def _add_intervals(report: Report, evaluation: Evaluation) -> None:
         )
 
 
+def _figure(value: float) -> str:
+    return "n/a" if np.isnan(value) else f"{value:.{DECIMALS}f}"
+
+
 def _range(bounds: list[float]) -> str:
-    return "n/a" if np.isnan(bounds[0]) else f"{bounds[0]:.4f} to {bounds[1]:.4f}"
+    return "n/a" if np.isnan(bounds[0]) else f"{_figure(bounds[0])} to {_figure(bounds[1])}"
 
 
 def _add_classes(report: Report, evaluation: Evaluation) -> None:
@@ -159,6 +167,7 @@ def _add_classes(report: Report, evaluation: Evaluation) -> None:
                 strict=True,
             )
         ],
+        DECIMALS,
     )
     report.paragraph(
         "Boundary IoU compares strips along the edges, 2 % of the diagonal wide. HD95 is how far "
@@ -183,11 +192,16 @@ def _add_threshold(report: Report, evaluation: Evaluation) -> None:
         "flatters the model."
     )
     report.chart(precision_recall_chart(curve, threshold))
-    kitti = sweep_figures(curve)["kitti_perspective"]
-    report.paragraph("KITTI road's figures, in perspective view (its leader board: bird's-eye):")
-    report.table(
-        ["MaxF", "AP (11 points)", "precision", "recall", "FPR", "FNR"], [list(kitti.values())]
-    )
+    if evaluation.contract.label_map.names[1] == KITTI_CLASS:
+        kitti = sweep_figures(curve)["kitti_perspective"]
+        report.paragraph(
+            "KITTI road's figures, in perspective view (its leader board: bird's-eye):"
+        )
+        report.table(
+            ["MaxF", "AP (11 points)", "precision", "recall", "FPR", "FNR"],
+            [list(kitti.values())],
+            DECIMALS,
+        )
 
 
 def _add_images(report: Report, evaluation: Evaluation) -> None:
@@ -201,13 +215,15 @@ def _add_images(report: Report, evaluation: Evaluation) -> None:
     report.table(
         ["image", "group", "dice_loss", "iou_score"],
         [(row.id, row.group, row.dice_loss, row.iou_score) for row in rows],
+        DECIMALS,
     )
 
 
 def _add_slices(report: Report, evaluation: Evaluation) -> None:
     report.section("Slices", "Data-set IoU on parts of the images; the groups worst first.")
     parts = slices(evaluation.images, evaluation.contract.is_binary)
-    report.table(["by", "part", "images", "IoU"], [(p.by, p.name, p.images, p.iou) for p in parts])
+    rows = [(p.by, p.name, p.images, p.iou) for p in parts]
+    report.table(["by", "part", "images", "IoU"], rows, DECIMALS)
 
 
 def _add_calibration(report: Report, evaluation: Evaluation) -> None:

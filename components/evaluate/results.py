@@ -102,7 +102,8 @@ def _figure(value: float, width: int) -> str:
 
 
 def _row(image: ImageScores) -> list[Any]:
-    scores = ["" if np.isnan(v) else f"{v:.6f}" for v in (image.dice_loss, image.iou_score)]
+    # More digits than anyone reads: what is rounded twice would differ from the page.
+    scores = ["" if np.isnan(v) else f"{v:.9f}" for v in (image.dice_loss, image.iou_score)]
     counts = [int(value) for value in image.counts.ravel()]
     return [image.id, image.group, *scores, *image.size, f"{image.brightness:.4f}", *counts]
 

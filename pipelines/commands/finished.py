@@ -1,5 +1,6 @@
 """Commands on the folder of a finished run: what the original's scripts did."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,14 @@ import typer
 from pipelines.commands.door import command
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+
+
+class SizePolicy(StrEnum):
+    """At which size an exported model runs."""
+
+    TRAINED = "trained"
+    RESIZE = "resize"
+    NATIVE = "native"
 
 
 @command
@@ -33,8 +42,8 @@ def evaluate(
 def export(
     run: Run,
     size_policy: Annotated[
-        str, typer.Option(help="'trained' as the checkpoint says, 'resize' or 'native'.")
-    ] = "trained",
+        SizePolicy, typer.Option(help="As the checkpoint says, or another.")
+    ] = SizePolicy.TRAINED,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the results; <RUN>/again/export by default.")
     ] = None,
@@ -42,7 +51,7 @@ def export(
     """Export a run's checkpoint again, and check its parity."""
     from pipelines.finished_run import export_run
 
-    raise typer.Exit(export_run(run, size_policy, output))
+    raise typer.Exit(export_run(run, size_policy.value, output))
 
 
 @command

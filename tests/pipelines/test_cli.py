@@ -38,6 +38,14 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     assert f"segmentor {' '.join(command)}" in result.output
 
 
+def test_a_wrong_word_is_refused_with_the_usage_of_the_command(tmp_path: Path) -> None:
+    result = _run("export", tmp_path, "--size-policy", "crop")
+
+    assert result.exit_code == 2
+    assert "components.export" not in result.output
+    assert "'crop' is not one of 'trained', 'resize', 'native'" in " ".join(result.output.split())
+
+
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "kfp", "numpy", "cv2", "hydra", "kserve", "httpx")
     code = f"import sys, pipelines.cli; print([name for name in {heavy} if name in sys.modules])"

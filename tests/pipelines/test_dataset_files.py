@@ -12,6 +12,8 @@ from pipelines.cli import app
 from pipelines.dataset_files import describe, unpack
 from segmentor.dataset import Dataset
 from segmentor.errors import ConfigError
+from segmentor.image_io import encode_png
+from segmentor.masks import encode_mask
 
 
 @pytest.fixture
@@ -49,6 +51,29 @@ def test_unpacked_files_convert_to_the_same_images_and_masks(
     assert [(s.id, s.image_digest, s.mask_digest) for s in again.samples] == [
         (s.id, s.image_digest, s.mask_digest) for s in dataset.samples
     ]
+
+
+def test_the_layout_of_the_original_comes_back_as_it_was(tmp_path: Path) -> None:
+    files = {"classes.txt": b"background\nroad\n"}
+    for subset in ("train", "val", "test"):
+        for index, (_, image, mask, _) in enumerate(scenes(3, first_seed=len(files))):
+            files[f"{subset}/p{index}.png"] = encode_png(image)
+            files[f"{subset}annot/p{index}.png"] = encode_mask(mask)
+    for name, content in files.items():
+        (tmp_path / "original" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "original" / name).write_bytes(content)
+    outputs = [f"--label-report={tmp_path / 'r'}", f"--label-metrics={tmp_path / 'm'}"]
+    folder = tmp_path / "converted"
+    assert (
+        convert_labels([f"--source={tmp_path / 'original'}", f"--dataset={folder}", *outputs]) == 0
+    )
+
+    unpack(folder, tmp_path / "files")
+
+    unpacked = [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    assert {
+        path.relative_to(tmp_path / "files").as_posix(): path.read_bytes() for path in unpacked
+    } == files
 
 
 def test_unpack_does_not_touch_a_folder_that_is_there(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The page to look through a data set: complete in itself, and safe whatever names there are."""
 
+import io
 import json
 import os
 import re
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import dataset_view
-from pipelines.dataset_view import write_view
+from pipelines.dataset_view import _transparent_png, write_view
 from segmentor.dataset_writer import DatasetWriter
 from segmentor.image_io import encode_png
 from segmentor.label_map import LabelMap
@@ -55,6 +57,13 @@ def test_a_name_that_is_markup_stays_a_name(tmp_path: Path) -> None:
     write_view(write_dataset(tmp_path / "dataset", [name]), page)
     assert samples_in(page)[0]["id"] == name
     assert "alert(1)</script>" not in page.read_text()
+
+
+@pytest.mark.parametrize(("name", "is_clear"), [("bg", True), ("sky", False)])
+def test_background_is_clear_whatever_its_usual_name(name: str, is_clear: bool) -> None:
+    content = _transparent_png(np.zeros((4, 4), np.uint8), LabelMap.of([name, "road"]))
+    alpha = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))[:, :, 3]
+    assert (alpha == 0).all() == is_clear
 
 
 def test_of_a_large_data_set_an_even_choice_is_shown_and_said(

@@ -66,6 +66,11 @@ def test_an_assignment_is_divided_at_its_first_equals_sign():
         parse_assignments(["classes"])
 
 
+def test_a_name_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="parameter seed: given twice, expected one value"):
+        parse_assignments(["seed=1", "seed =2"])
+
+
 @given(seed=st.integers(-(2**53), 2**53), flag=st.booleans(), text=st.text())
 def test_a_value_and_its_text_are_the_same_parameter(tiny, seed, flag, text):
     typed = {"seed": seed, "flag": flag, "text": text}

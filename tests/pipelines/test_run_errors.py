@@ -160,5 +160,6 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_half_data_set(
     )
 
     _assert_one_error(result, "No space left on device")
+    assert f"{run}/artifacts/" in result.stderr or f"{run}: No space" in result.stderr
     assert "dataset" not in result.stdout.split()
     assert "partial" not in result.stdout

@@ -48,3 +48,10 @@ def test_numbers_are_readable():
     assert "1,234,567" in report.html()
     assert "0.1235" in report.html()
     assert "n/a" in report.html()
+
+
+def test_a_column_of_one_precision_lines_up():
+    report = Report("Title")
+    report.table(["count", "iou"], [[12, 0.929], [3, 0.94541], [0, float("nan")]], decimals=4)
+    for text in (">12<", ">0.9290<", ">0.9454<", ">n/a<"):
+        assert text in report.html()

@@ -10,6 +10,7 @@ from builders import ROAD, STREET, draw_scene, scenes, write_checkpoint, write_d
 from components.evaluate.__main__ import main
 from segmentor.dataset import Dataset
 from segmentor.inference import predict_mask
+from segmentor.label_map import LabelMap
 from segmentor.metrics import class_scores, confusion_matrix
 from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import as_forward
@@ -158,6 +159,18 @@ def test_the_report_shows_worst_and_best_and_needs_no_other_file(outputs: dict[s
     sources = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')]{5})', page)
     assert {source for source in sources if not source.startswith("#")} == {"data:"}
     assert page.count("data:image/jpeg") == 4 * 8
+    assert "KITTI road" in page
+
+
+def test_figures_on_the_page_have_four_decimals_and_kittis_are_for_roads(tmp_path: Path) -> None:
+    cells = LabelMap.of(["background", "cell"])
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", cells)
+    dataset = write_dataset(tmp_path / "test", scenes(2, ROAD), cells)
+    _, paths = run(tmp_path, checkpoint, dataset.folder)
+    page = paths["evaluation_report"].read_text()
+    assert "KITTI" not in page
+    assert f">{float(rows(paths)[0]['iou_score']):.4f}<" in page
+    assert not re.search(r'class="number">0\.\d{1,3}<', page)
 
 
 def test_the_table_is_printed(
