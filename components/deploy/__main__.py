@@ -114,7 +114,6 @@ def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
         Patience(arguments.deadline),
         arguments.predictor_image,
         arguments.max_flipped_fraction,
-        arguments.test,
     )
     plan = Plan(
         Target(arguments.name, arguments.namespace, arguments.service_account),

@@ -1,12 +1,12 @@
 """Makes a cluster serve a published model: apply, wait, golden request, or back to what was."""
 
+import copy
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.deploy.candidate import Candidate
-from components.deploy.cluster import Cluster, object_path
+from components.deploy.cluster import FIELD_MANAGER, Cluster, object_path
 from components.deploy.golden import check_served
 from components.deploy.inference_service import (
     PREFIX,
@@ -27,14 +27,12 @@ _KEYS = ("apiVersion", "kind")
 class Rollout:
     """How the cluster is to be changed.
 
-    `predictor_image`: '' leaves the ServingRuntime alone. `test`: whose images are sent in the
-    golden request.
+    `predictor_image`: '' leaves the ServingRuntime alone.
     """
 
     patience: Patience
     predictor_image: str
     max_flipped_fraction: float
-    test: Path | None
 
 
 def served_now(cluster: Cluster, target: Target) -> dict[str, Any] | None:
@@ -63,16 +61,36 @@ def serve(
             was served before is served again.
     """
     if rollout.predictor_image:
-        cluster.apply(render_serving_runtime(target.namespace, rollout.predictor_image))
+        runtime = render_serving_runtime(target.namespace, rollout.predictor_image)
+        live = cluster.get(object_path(runtime))
+        cluster.apply(with_what_others_set(runtime, live))
     cluster.apply(manifest)
     logger.info("applied name=%s namespace=%s", target.name, target.namespace)
     try:
         url = wait_until_served(cluster, target, candidate.digest, rollout.patience)
-        check_served(url, target.name, candidate, rollout.test, rollout.max_flipped_fraction)
+        check_served(url, target.name, candidate, rollout.max_flipped_fraction)
     except DeployError as error:
         outcome = roll_back(cluster, target, manifest, previous, rollout.patience)
         raise DeployError(error.where, error.found, error.expected, outcome) from error
     return url
+
+
+def with_what_others_set(runtime: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the ServingRuntime to apply: of one that others have applied, too, only our image.
+
+    Its list of containers has no merge keys, so applying our own would take away what an overlay
+    put there: the engine's argument, the GPU's resources.
+    """
+    managers = (live or {}).get("metadata", {}).get("managedFields", [])
+    others = [entry for entry in managers if entry.get("manager") != FIELD_MANAGER]
+    if live is None or not any("f:spec" in entry.get("fieldsV1", {}) for entry in others):
+        return runtime
+    kept = copy.deepcopy(live_values({**runtime, "metadata": {}}, live))
+    (ours,) = runtime["spec"]["containers"]
+    for container in kept["spec"]["containers"]:
+        if container["name"] == ours["name"]:
+            container["image"] = ours["image"]
+    return {**kept, "metadata": runtime["metadata"]}
 
 
 def roll_back(

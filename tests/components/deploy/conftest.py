@@ -120,5 +120,5 @@ def plan(store):
         Thresholds(0.5, 1e-4, 1e-5),
         f"s3://models-{uuid.uuid4().hex[:12]}",
         "",
-        Rollout(PATIENCE, "segmentor-predictor:0.1.0", 1e-5, None),
+        Rollout(PATIENCE, "segmentor-predictor:0.1.0", 1e-5),
     )

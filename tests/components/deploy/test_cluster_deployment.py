@@ -45,11 +45,9 @@ def test_from_first_deployment_to_rollback(api_server, plan, store, tmp_path, ca
 
     # An operator scales it; the next version leaves that alone, and replaces the first.
     assert api_server.apply(scaled(NAMESPACE, 3)).status_code == 200
-    rollout = replace(plan.rollout, test=_test_set(tmp_path / "test"))
-    deploy(
-        *write_artifacts(tmp_path / "v2", gain=0.9), replace(plan, version="v2", rollout=rollout)
-    )
-    assert "golden images=5 pixels=30720 flipped=0" in caplog.text
+    test = _test_set(tmp_path / "test")
+    deploy(*write_artifacts(tmp_path / "v2", gain=0.9), replace(plan, version="v2", test=test))
+    assert "golden engine=onnxruntime images=6 pixels=36864 flipped=0" in caplog.text
     record = json.loads((tmp_path / "v2/deployment/deployment.json").read_text())
     assert record["previous_uri"] == first
     (champion,) = [check for check in record["gate"] if "served version" in check["name"]]
@@ -73,7 +71,7 @@ def test_from_first_deployment_to_rollback(api_server, plan, store, tmp_path, ca
     assert not (tmp_path / "v3/deployment").exists()
 
     # A model whose masks are not the evaluated ones: the golden request finds it.
-    with pytest.raises(DeployError, match="pixels differ from the evaluated masks") as failure:
+    with pytest.raises(DeployError, match="differ from the evaluated masks") as failure:
         deploy(*write_artifacts(tmp_path / "v4", fault="noise"), replace(plan, version="v4"))
     assert f"rolled back to {second}, which is ready" in str(failure.value)
     live = api_server.service()

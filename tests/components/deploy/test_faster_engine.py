@@ -1,0 +1,71 @@
+"""A ServingRuntime that an overlay made, with a faster engine, and a deployment onto it."""
+
+import json
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from components.deploy.cluster import FIELD_MANAGER
+from components.deploy.deployment import deploy
+from components.deploy.inference_service import render_serving_runtime
+from components.deploy.serving_cluster import with_what_others_set
+from segmentor.contract import METADATA_KEY
+from segmentor.onnx_model import INT8_FILE, OnnxModel
+from tests.builders import scenes, write_dataset
+from tests.components.deploy.conftest import NAMESPACE
+from tests.components.deploy.deploy_builders import write_artifacts, write_model
+
+RUNTIME = f"/apis/serving.kserve.io/v1alpha1/namespaces/{NAMESPACE}/servingruntimes"
+# Of 255: the red from which a pixel is road. Between these two lie 90 of 36,864 drawn pixels.
+EXACT_THRESHOLD, INT8_THRESHOLD = 137.5, 136.5
+
+
+def _write_int8(model, folder) -> None:
+    """Writes, in the place of the INT8 model, one that changes 0.24 % of the pixels."""
+    exact = OnnxModel(model)
+    write_model(folder, gain=127.5 / INT8_THRESHOLD)
+    contract = replace(exact.contract, provenance={"float32_digest": exact.digest})
+    value = onnx.load(folder / "model.onnx")
+    onnx.helper.set_model_props(value, {METADATA_KEY: json.dumps(contract.to_json())})
+    onnx.save(value, model / INT8_FILE)
+
+
+def test_a_deployment_keeps_the_overlays_engine_and_grants_it_its_limit(
+    api_server, plan, store, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    from serving.openvino_engine import capabilities
+
+    if "INT8" not in capabilities():
+        pytest.skip("the processor has no INT8 instructions")
+    overlay = render_serving_runtime(NAMESPACE, "registry.example/segmentor-predictor:old")
+    (container,) = overlay["spec"]["containers"]
+    container["args"].append("--engine=openvino-int8")
+    container["resources"]["limits"]["memory"] = "3Gi"
+    overlay["spec"]["tolerations"] = [{"key": "fast", "operator": "Exists"}]
+    assert api_server.apply(overlay).status_code == 200
+
+    write_dataset(tmp_path / "test", scenes(6))
+    for version in ("v1", "v2"):
+        artifacts = write_artifacts(tmp_path / version, gain=127.5 / EXACT_THRESHOLD)
+        _write_int8(artifacts[0], tmp_path / version / "int8")
+        deploy(*artifacts, replace(plan, version=version, test=tmp_path / "test"))
+        assert "golden engine=openvino-int8 images=6 pixels=36864 flipped=90" in caplog.text
+        caplog.clear()
+        spec = api_server.request("GET", f"{RUNTIME}/onnx-segmentation").json()["spec"]
+        container["image"] = plan.rollout.predictor_image
+        assert spec == overlay["spec"]
+
+
+def test_a_runtime_of_the_deploy_step_alone_is_rendered_anew():
+    wanted = render_serving_runtime(NAMESPACE, "segmentor-predictor:new")
+    older = render_serving_runtime(NAMESPACE, "segmentor-predictor:old")
+    older["spec"]["containers"][0]["args"] = ["--of-an-older-release"]
+    older["metadata"]["managedFields"] = [
+        {"manager": FIELD_MANAGER, "fieldsV1": {"f:spec": {}}},
+        {"manager": "kserve", "fieldsV1": {"f:metadata": {}}},
+    ]
+    assert with_what_others_set(wanted, None) == wanted
+    assert with_what_others_set(wanted, older) == wanted

@@ -1,0 +1,107 @@
+"""The golden request, asked of a server that answers as this test tells it."""
+
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from components.deploy.candidate import read_candidate
+from components.deploy.golden import check_served
+from segmentor.errors import DeployError
+from segmentor.inference import predict_mask
+from segmentor.masks import encode_mask
+from segmentor.onnx_model import OnnxModel
+from tests.builders import scenes, write_dataset
+from tests.components.deploy.deploy_builders import write_artifacts
+
+LIMIT = 1e-5
+PIXELS = 64 * 96
+
+
+@pytest.fixture(scope="module")
+def candidate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("golden")
+    write_dataset(folder / "test", scenes(2))
+    model, evaluation, parity, _ = write_artifacts(folder)
+    return read_candidate(model, evaluation, parity, folder / "test")
+
+
+@pytest.fixture
+def serve(candidate):
+    """Starts a server whose nth answer has an engine and a count of wrong pixels."""
+    servers = []
+    model = OnnxModel(candidate.files["model.onnx"])
+
+    def start(*answers: tuple[str | None, int]) -> str:
+        left = iter(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                engine, wrong = next(left)
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                mask = predict_mask(model.forward, model.contract, content)
+                mask.reshape(-1)[:wrong] ^= 1
+                self.send_response(200)
+                self.send_header("X-Segmentor-Digest", model.digest)
+                if engine is not None:
+                    self.send_header("X-Segmentor-Engine", engine)
+                self.end_headers()
+                self.wfile.write(encode_mask(mask))
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_images_kept_with_the_model_are_sent(serve, candidate, caplog):
+    caplog.set_level("INFO")
+    check_served(serve(("onnxruntime", 0), ("onnxruntime", 0)), "road", candidate, LIMIT)
+    assert "golden engine=onnxruntime images=2 pixels=12288 flipped=0" in caplog.text
+    assert "max_flipped_fraction=1e-05" in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", None])
+def test_the_exact_engine_may_not_change_a_pixel_of_these(serve, candidate, engine):
+    """A predictor that names no engine is older than the faster ones."""
+    with pytest.raises(DeployError) as failure:
+        check_served(serve((engine, 0), (engine, 1)), "road", candidate, LIMIT)
+    assert "1 of 12288 pixels of engine onnxruntime differ" in str(failure.value)
+    assert "expected at most 1e-05 of them" in str(failure.value)
+    assert "--engine" not in str(failure.value)
+
+
+def test_a_faster_engine_may_change_what_the_predictor_lets_it(serve, candidate, caplog):
+    caplog.set_level("INFO")
+    url = serve(("openvino-bf16", 0), ("openvino-bf16", PIXELS // 100))
+    check_served(url, "road", candidate, LIMIT)
+    assert "engine=openvino-bf16 images=2 pixels=12288 flipped=61" in caplog.text
+    assert "max_flipped_fraction=0.005" in caplog.text
+    url = serve(("openvino-bf16", 0), ("openvino-bf16", PIXELS // 90))
+    with pytest.raises(DeployError) as failure:
+        check_served(url, "road", candidate, LIMIT)
+    assert "68 of 12288 pixels of engine openvino-bf16 differ" in str(failure.value)
+    assert "expected at most 0.005 of them; serve it with --engine=onnxruntime" in str(
+        failure.value
+    )
+
+
+def test_replicas_with_different_engines_are_judged_each_by_its_own_limit(serve, candidate):
+    check_served(serve(("openvino", 10), ("onnxruntime", 0)), "road", candidate, LIMIT)
+    with pytest.raises(DeployError, match="1 of 6144 pixels of engine onnxruntime differ"):
+        check_served(serve(("openvino", 10), ("onnxruntime", 1)), "road", candidate, LIMIT)
+
+
+def test_an_image_is_drawn_where_none_is_kept(serve, candidate, caplog):
+    caplog.set_level("INFO")
+    check_served(serve(("onnxruntime", 0)), "road", replace(candidate, samples={}), LIMIT)
+    assert "images=1 pixels=4753 flipped=0" in caplog.text
