@@ -92,6 +92,21 @@ def test_requirements_are_the_packages_and_one_extras(repository):
     assert not any(line.startswith("torch") for line in lines)
 
 
+def _requirements(repository: Path, folder: Path, **arguments: str) -> list[str]:
+    """Writes the predictor's requirements by its Dockerfile's own command; returns them."""
+    dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
+    (command,) = re.findall(
+        r"RUN (python requirements.py (?:.|\n)+?requirements.txt)\n\n", dockerfile
+    )
+    for name in ("pyproject.toml", "images/requirements.py"):
+        shutil.copy(repository / name, folder)
+    defaults = dict(re.findall(r"^ARG (ONNXRUNTIME|EXTRAS)=(\S+)$", dockerfile, re.M))
+    environment = {**os.environ, **defaults, **arguments}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    subprocess.run(["sh", "-ec", command], cwd=folder, env=environment, check=True)
+    return (folder / "requirements.txt").read_text().splitlines()
+
+
 def test_the_gpu_build_argument_replaces_one_requirement(repository, tmp_path):
     """By the Dockerfile's own command, with the value that the guide and the overlay give."""
     guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
@@ -99,19 +114,25 @@ def test_the_gpu_build_argument_replaces_one_requirement(repository, tmp_path):
     (value,) = set(re.findall(r"--build-arg 'ONNXRUNTIME=([^']+)'", guide + overlay))
     dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
     assert value in dockerfile
-    (command,) = re.findall(
-        r"RUN (python requirements.py (?:.|\n)+?requirements.txt)\n\n", dockerfile
-    )
-    for name in ("pyproject.toml", "images/requirements.py"):
-        shutil.copy(repository / name, tmp_path)
-    written = {}
-    for choice in ("onnxruntime", value):
-        environment = {**os.environ, "ONNXRUNTIME": choice}
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
-        written[choice] = (tmp_path / "requirements.txt").read_text().splitlines()
-    changed = [pair for pair in zip(*written.values(), strict=True) if pair[0] != pair[1]]
+    plain = _requirements(repository, tmp_path)
+    with_gpu = _requirements(repository, tmp_path, ONNXRUNTIME=value)
+    changed = [pair for pair in zip(plain, with_gpu, strict=True) if pair[0] != pair[1]]
     assert changed == [("onnxruntime", value)]
+
+
+def test_the_extras_build_argument_adds_openvino(repository, tmp_path):
+    """By the Dockerfile's own command, with the value that the guide and the overlay give."""
+    texts = [
+        (repository / path).read_text(encoding="utf-8")
+        for path in ("docs/cluster.md", "manifests/overlays/fast/kustomization.yaml")
+    ]
+    values = [re.findall(r"--build-arg EXTRAS=(\S+)", text) for text in texts]
+    assert values == [["predictor,openvino"]] * 2
+    dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
+    (default,) = re.findall(r"^ARG EXTRAS=(\S+)$", dockerfile, re.M)
+    plain = _requirements(repository, tmp_path, EXTRAS=default)
+    assert "openvino" not in plain
+    assert _requirements(repository, tmp_path, EXTRAS=values[0][0]) == [*plain, "openvino"]
 
 
 def test_the_torch_build_argument_asks_another_index_first_and_for_torch_alone(repository):

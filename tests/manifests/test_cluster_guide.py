@@ -87,7 +87,7 @@ def test_every_overlay_that_is_applied_renders(rendered):
         for words in COMMANDS
         if words[0] == "kubectl" and "-k" in words
     ]
-    assert overlays == ["manifests/overlays/local", "manifests/overlays/production"]
+    assert overlays == [f"manifests/overlays/{name}" for name in ("local", "production", "fast")]
     for overlay in overlays:
         assert rendered(Path(overlay).name)
 

@@ -7,7 +7,7 @@ from components.deploy.inference_service import DEFAULTS, Target, render_inferen
 from serving.__main__ import build_parser
 from tests.manifests.schemas import problems
 
-OVERLAYS = ("local", "gpu", "production")
+OVERLAYS = ("local", "gpu", "production", "fast")
 # What KServe reads from a Secret's annotations. Source: kserve, pkg/credentials/s3/s3_secret.go.
 S3_ANNOTATIONS = {
     "serving.kserve.io/s3-endpoint",
@@ -162,7 +162,7 @@ def test_the_storage_uri_is_a_folder(documents):
 
 
 def test_images_are_pinned_by_digest_but_for_try_outs(rendered):
-    for overlay in ("gpu", "production"):
+    for overlay in ("gpu", "production", "fast"):
         for key, document in rendered(overlay).items():
             for image in re.findall(r"image: (\S+)", yaml.safe_dump(document)):
                 assert re.search(r"@sha256:[0-9a-f]{64}$", image), (key, image)
@@ -204,6 +204,21 @@ def test_the_gpu_overlay_asks_for_what_it_tolerates(rendered):
     (container,) = gpu["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert gpu["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_the_fast_overlay_is_production_with_an_engine_and_an_image(rendered, repository):
+    fast, production = rendered("fast"), rendered("production")
+    assert set(fast) == set(production)
+    (container,), (theirs,) = (_runtime(of)["spec"]["containers"] for of in (fast, production))
+    assert container["args"] == [*theirs["args"], "--engine=fast"]
+    changed = {key for key in container if container[key] != theirs[key]}
+    assert changed <= {"args", "image"}
+    ours, base = (
+        yaml.safe_load((repository / f"manifests/overlays/{name}/kustomization.yaml").read_text())
+        for name in ("fast", "production")
+    )
+    # By another name its image would not be found, and production's would be served.
+    assert ours["images"][0]["name"] == base["images"][0]["newName"]
 
 
 def test_scaling_and_guard_fit_together(rendered):
