@@ -59,6 +59,9 @@ def _openvino() -> Any:
         import openvino
     except ImportError as error:
         raise ConfigError(
-            "engine", "openvino is not installed", "the extra 'openvino'", "use onnxruntime"
+            "engine",
+            "openvino is not installed",
+            "the extra 'openvino'",
+            "build the image with EXTRAS=predictor,openvino, or use the engine onnxruntime",
         ) from error
     return openvino

@@ -7,12 +7,19 @@ import pytest
 
 from components.container_images import DATA, PREDICTOR, TRAINER
 
-IMAGES = {"data": DATA, "trainer": TRAINER, "predictor": PREDICTOR}
+# The predictor built with OpenVINO, as overlays/fast wants it.
+PREDICTOR_OPENVINO = "segmentor-predictor:openvino"
+IMAGES = {
+    "data": DATA,
+    "trainer": TRAINER,
+    "predictor": PREDICTOR,
+    "predictor with OpenVINO": PREDICTOR_OPENVINO,
+}
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """Docker Engine with the three images built; `.ci/docker-tier.sh` provides both."""
+    """Docker Engine with the images built; `.ci/docker-tier.sh` provides both."""
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     # Looked at first: docker-py leaks a socket, which is a warning, when nothing listens.
     if host.startswith("unix://") and not Path(host.removeprefix("unix://")).is_socket():

@@ -14,8 +14,10 @@ from components.container_images import PREDICTOR
 from segmentor.image_io import encode_png
 from segmentor.inference import predict_mask
 from segmentor.masks import decode_mask
+from segmentor.model_samples import MAX_FLIPPED
 from segmentor.onnx_model import OnnxModel
 from tests.components.deploy.deploy_builders import write_model
+from tests.images.conftest import PREDICTOR_OPENVINO
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -37,9 +39,9 @@ def start(engine, model_folder, repository):
     arguments = [argument.replace("{{.Name}}", "road") for argument in container["args"]]
     started = []
 
-    def run(*extra: str):
+    def run(*extra: str, image: str = PREDICTOR):
         running = engine.containers.run(
-            PREDICTOR,
+            image,
             [*arguments, *extra],
             detach=True,
             user="12345:0",
@@ -133,4 +135,26 @@ def test_a_device_that_is_not_there_stops_it_with_one_line(start):
     assert running.wait(timeout=60)["StatusCode"] == 3
     lines = running.logs().decode().strip().splitlines()
     assert lines[-1].startswith("error: /mnt/models/model.onnx: no CUDAExecutionProvider")
+    assert not any(line.startswith("Traceback") for line in lines)
+
+
+def test_built_with_openvino_it_serves_by_that_engine_and_says_so(start, model_folder):
+    content = _image()
+    model = OnnxModel(model_folder)
+    expected = predict_mask(model.forward, model.contract, content)
+    with _ready(start("--engine=openvino", image=PREDICTOR_OPENVINO)) as client:
+        reply = client.post("/v1/models/road:predict", content=content)
+        assert reply.headers["x-segmentor-engine"] == "openvino"
+        assert (decode_mask(reply.content, "reply") != expected).mean() <= MAX_FLIPPED
+        described = client.get("/v2/models/road").json()["parameters"]
+        assert described["engine"] == "openvino"
+        assert 'engine="openvino"' in client.get("/metrics").text
+
+
+def test_an_engine_that_the_image_lacks_stops_it_with_one_line(start):
+    """As overlays/fast with the image of another build."""
+    running = start("--engine=fast")
+    assert running.wait(timeout=60)["StatusCode"] == 3
+    lines = running.logs().decode().strip().splitlines()
+    assert lines[-1].startswith("error: engine: openvino is not installed")
     assert not any(line.startswith("Traceback") for line in lines)
