@@ -66,7 +66,7 @@ class Report:
     def table(
         self, header: Sequence[str], rows: Iterable[Sequence[Any]], decimals: int | None = None
     ) -> None:
-        """Adds a table; numbers are set to the right, with so many decimals if they are given."""
+        """Adds a table; numbers are set to the right. `decimals` is for shares: values of 0..1."""
         lines = [list(row) for row in rows]
         body = "".join(
             "<tr>" + "".join(_cell(value, decimals=decimals) for value in row) + "</tr>"
@@ -158,7 +158,8 @@ def _text(value: Any, decimals: int | None = None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        shown = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+        is_share = decimals is not None and 0 <= value <= 1
+        shown = f"{value:.{decimals}f}" if is_share else f"{value:.4g}"
         return "n/a" if value != value else shown
     if isinstance(value, int):
         return f"{value:,}"

@@ -52,6 +52,8 @@ def test_numbers_are_readable():
 
 def test_a_column_of_one_precision_lines_up():
     report = Report("Title")
-    report.table(["count", "iou"], [[12, 0.929], [3, 0.94541], [0, float("nan")]], decimals=4)
-    for text in (">12<", ">0.9290<", ">0.9454<", ">n/a<"):
+    report.table(
+        ["count", "iou"], [[12, 0.929], [3, 0.94541], [4, 38.5], [0, float("nan")]], decimals=4
+    )
+    for text in (">12<", ">0.9290<", ">0.9454<", ">38.5<", ">n/a<"):
         assert text in report.html()
