@@ -1,8 +1,9 @@
 """OpenVINO as an engine: the same ONNX files, compiled for this processor, behind `Forward`."""
 
+import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,9 @@ def compile_forward(path: Path, precision: str, threads: int, streams: int) -> F
 
 
 def _openvino() -> Any:
+    # Imported, OpenVINO reports its use to an analytics service, under an id that it keeps in HOME;
+    # without this package of its own it uses a stub that does nothing.
+    cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
     try:
         import openvino
     except ImportError as error:

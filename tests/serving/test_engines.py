@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -60,6 +63,26 @@ def test_openvino_runs_native_models_at_changing_sizes(road_model):
     for size in ((33, 65), (64, 64), (1, 1)):
         image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
         np.testing.assert_allclose(forward(image), exact.forward(image), atol=1e-4)
+
+
+def test_openvino_reports_to_nobody(tmp_path):
+    code = (
+        "import sys; from serving.openvino_engine import capabilities; "
+        "print(len(capabilities()), [m for m in sys.modules if 'openvino_telemetry.' in m])"
+    )
+    # In CI its telemetry is off by itself.
+    environment = {k: v for k, v in os.environ.items() if k != "CI"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, loaded = result.stdout.split(maxsplit=1)
+    assert int(count) > 0
+    assert loaded.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_engine_that_disagrees_is_refused_and_the_exact_one_serves(
