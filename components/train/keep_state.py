@@ -145,15 +145,12 @@ def advance(
 ) -> tuple[Progress, bool]:
     """Adds an epoch; says whether it is the best so far.
 
-    A validation IoU that is undefined (no truth, no prediction) is never the best but the first.
+    Where the validation set has no true pixels, its IoU is undefined and its loss decides.
     """
     epoch = progress.epoch + 1
     figures["epoch"] = epoch
     score = figures[f"valid/{config.training.metric}"]
-    signed = score if config.training.metric == "iou" else -score
-    best = progress.best_score if config.training.metric == "iou" else -progress.best_score
-    is_better = progress.best_epoch == 0 or bool(signed > best)
-    is_better = is_better or (bool(np.isnan(best)) and not np.isnan(signed))
+    is_better = progress.best_epoch == 0 or _is_better(progress, figures, config.training.metric)
     return (
         replace(
             progress,
@@ -165,3 +162,14 @@ def advance(
         ),
         is_better,
     )
+
+
+def _is_better(progress: Progress, figures: Mapping[str, float], metric: str) -> bool:
+    if metric == "iou":
+        score, best = figures["valid/iou"], progress.best_score
+        if not (np.isnan(score) and np.isnan(best)):
+            return bool(score > best) or bool(np.isnan(best))
+    loss = figures["valid/loss"]
+    earlier = [item for item in progress.history if item["epoch"] == progress.best_epoch]
+    losses = [item["valid/loss"] for item in earlier]
+    return bool(all(loss < item or (np.isnan(item) and not np.isnan(loss)) for item in losses))

@@ -122,7 +122,10 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
     if is_last and config.training.scheduler in ("plateau", "none"):
         found.append(("warning", "The last epoch is the best: more epochs may help."))
     if best["valid/iou"] != best["valid/iou"]:
-        found.append(("bad", "The validation set has no true pixels to measure an IoU on."))
+        found.append(
+            ("bad", "The validation set has no true pixels to measure an IoU on: "
+             f"the best epoch, {progress.best_epoch}, was chosen by its loss.")
+        )  # fmt: skip
     return found
 
 

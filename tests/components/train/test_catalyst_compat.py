@@ -91,7 +91,7 @@ def test_early_stopping_counts_on_after_a_resume():
     config = settings_of()
     progress = Progress()
     for score, expected in ((0.5, 0), (0.4, 1), (0.3, 2), (0.6, 0), (float("nan"), 1)):
-        progress, is_better = advance(progress, {"valid/iou": score}, config)
+        progress, is_better = advance(progress, {"valid/iou": score, "valid/loss": 1.0}, config)
         progress = Progress.from_json(progress.__dict__)  # as if it had been saved and read
         assert progress.without_better == expected
         assert is_better == (expected == 0)
@@ -104,6 +104,17 @@ def test_a_first_epoch_without_a_score_is_replaced_by_any_other():
     progress, _ = advance(Progress(), {"valid/loss": float("nan")}, config)
     progress, is_better = advance(progress, {"valid/loss": 9.0}, config)
     assert is_better
+
+
+def test_where_the_validation_set_has_no_truth_the_loss_decides():
+    """Such an IoU is undefined in every epoch: the first one stayed the best, all training lost."""
+    config, progress = settings_of(), Progress()
+    undefined = float("nan")
+    for loss, expected in ((0.6, True), (0.7, False), (0.2, True), (0.3, False)):
+        figures = {"valid/iou": undefined, "valid/loss": loss}
+        progress, is_better = advance(progress, figures, config)
+        assert is_better == expected
+    assert progress.best_epoch == 3
 
 
 def test_early_stopping_ends_the_run(train, road_data, tmp_path):
