@@ -199,6 +199,19 @@ def test_the_try_out_store_is_not_shut_off_by_the_policy(rendered):
     assert policy["matchExpressions"][0]["key"] not in labels
 
 
+@pytest.mark.parametrize("overlay", ["production", "fast"])
+def test_a_predictor_reaches_any_resolver(rendered, overlay):
+    """NodeLocal DNSCache is an address of the node's; OpenShift's resolver listens on 5353."""
+    rules = rendered(overlay)["NetworkPolicy", "segmentor-predictor-egress"]["spec"]["egress"]
+    anywhere = {
+        (port["protocol"], port["port"])
+        for rule in rules
+        if "to" not in rule
+        for port in rule["ports"]
+    }
+    assert {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)} <= anywhere
+
+
 def test_the_gpu_overlay_asks_for_what_it_tolerates(rendered):
     gpu = _runtime(rendered("gpu"))["spec"]
     (container,) = gpu["containers"]
