@@ -19,7 +19,6 @@ KSERVE_KINDS = {
 SCALARS = {"str": str, "int": int, "bool": bool, "float": (int, float), "datetime": str}
 MONITORING_KINDS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): "servicemonitors",
-    ("monitoring.coreos.com/v1", "PodMonitor"): "podmonitors",
     ("monitoring.coreos.com/v1", "PrometheusRule"): "prometheusrules",
 }
 

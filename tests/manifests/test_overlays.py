@@ -40,11 +40,20 @@ def test_a_cluster_takes_every_document(documents):
     assert {key: value for key, value in found.items() if value} == {}
 
 
-def test_a_cluster_with_the_prometheus_operator_takes_the_monitoring(repository):
-    files = sorted((repository / "manifests/monitoring").glob("*.yaml"))
-    documents = [d for file in files for d in yaml.safe_load_all(file.read_text())]
-    assert {"PodMonitor", "PrometheusRule"} <= {document["kind"] for document in documents}
-    assert [problem for document in documents for problem in problems(document)] == []
+def test_monitoring_beside_production_scrapes_each_pod_once(rendered):
+    monitoring, production = rendered("../monitoring"), rendered("production")
+    assert {kind for kind, _name in monitoring} == {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
+    assert [problem for document in monitoring.values() for problem in problems(document)] == []
+    together = {
+        key: document["spec"]
+        for documents in (monitoring, production)
+        for key, document in documents.items()
+        if key[0] in ("ServiceMonitor", "PodMonitor")
+    }
+    # Of one name in one namespace, with equal values: neither apply takes a field from the other.
+    assert len(together) == 1
+    ((key, spec),) = together.items()
+    assert spec == monitoring[key]["spec"] == production[key]["spec"]
 
 
 def test_everything_is_in_one_namespace(documents):

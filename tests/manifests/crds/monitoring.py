@@ -13,7 +13,6 @@ from typing import Any
 
 KINDS = {
     "servicemonitors": "ServiceMonitor",
-    "podmonitors": "PodMonitor",
     "prometheusrules": "PrometheusRule",
 }
 
