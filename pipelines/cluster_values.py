@@ -1,4 +1,4 @@
-"""Refuses, before a run is submitted, parameter values at which KFP's driver would fail a task."""
+"""Refuses, before a run is submitted, values with which KFP or Kubernetes would fail a task."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +8,20 @@ from segmentor.errors import ConfigError
 
 # Source: k8s.io/apimachinery/pkg/api/resource, ParseQuantity.
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|[MGTPE]|[KMGTPE]i)?")
+# Source: k8s.io/apimachinery/pkg/util/validation, IsDNS1123Subdomain, IsQualifiedName.
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_OBJECT_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+_EXTENDED_RESOURCE = re.compile(
+    rf"(?=.{{1,253}}/){_LABEL}(\.{_LABEL})*/[A-Za-z0-9]([-\w.]{{0,61}}[A-Za-z0-9])?", re.ASCII
+)
+# Source: github.com/distribution/reference, regexp.go.
+_PATH_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_HOST_PART = r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?"
+_IMAGE = re.compile(
+    rf"({_HOST_PART}(\.{_HOST_PART})*(:\d+)?/)?{_PATH_PART}(/{_PATH_PART})*"
+    r"(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
 _TOLERATION_KEYS = {"key", "operator", "value", "effect", "tolerationSeconds"}
 
 
@@ -23,6 +37,19 @@ def check_cluster_values(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"parameter {name}", f"{value!r}", expected)
 
 
+def _is_quantity(value: str) -> bool:
+    # Zero is one to Kubernetes, but no memory and no CPU is what nothing can train with.
+    return bool(_QUANTITY.fullmatch(value)) and bool(re.search(r"[1-9]", value))
+
+
+def _is_image(value: str) -> bool:
+    return bool(_IMAGE.fullmatch(value))
+
+
+def _is_object_name(value: str) -> bool:
+    return bool(_OBJECT_NAME.fullmatch(value))
+
+
 def _is_selector(value: Any) -> bool:
     return all(isinstance(item, str) for item in value.values())
 
@@ -34,14 +61,29 @@ def _are_tolerations(value: Any) -> bool:
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("train_cpu", "train_memory"),
-        lambda value: bool(_QUANTITY.fullmatch(value)),
-        "a quantity as Kubernetes writes it ('2', '500m', '8Gi')",
+        _is_quantity,
+        "a quantity as Kubernetes writes it, above 0 ('2', '500m', '8Gi')",
     ),
     (("train_accelerators",), str.isdecimal, "a whole number ('0' for none)"),
     (
-        ("object_store_secret", "data_image", "trainer_image", "train_accelerator_type"),
-        lambda value: bool(value.strip()),
-        "a name",
+        ("train_accelerator_type",),
+        lambda value: bool(_EXTENDED_RESOURCE.fullmatch(value)),
+        "the name of a node's resource, with its domain ('nvidia.com/gpu')",
+    ),
+    (
+        ("object_store_secret", "predictor_service_account"),
+        _is_object_name,
+        "a name as Kubernetes has it: a-z, 0-9, '-' and '.'",
+    ),
+    (
+        ("data_image", "trainer_image"),
+        _is_image,
+        "a container image ('registry.example/vision/segmentor-data:0.1.0')",
+    ),
+    (
+        ("predictor_image",),
+        lambda value: not value or _is_image(value),
+        "a container image, or nothing",
     ),
     (("train_node_selector",), _is_selector, 'labels whose values are texts ({"gpu": "true"})'),
     (

@@ -34,6 +34,17 @@ def test_an_unknown_parameter_is_refused_before_anything_is_sent(server):
         ("object_store_secret", "", "'', expected a name"),
         ("train_memory", "8 GB", "'8 GB', expected a quantity as Kubernetes writes it"),
         ("train_cpu", "", "'', expected a quantity"),
+        ("train_cpu", "0", "'0', expected a quantity as Kubernetes writes it, above 0"),
+        ("train_memory", "0.0Gi", "'0.0Gi', expected a quantity"),
+        ("object_store_secret", "my_secret", "'my_secret', expected a name as Kubernetes has it"),
+        ("predictor_service_account", "Predictor", "'Predictor', expected a name"),
+        ("train_accelerator_type", "gpu", "'gpu', expected .* with its domain"),
+        ("train_accelerator_type", "", "'', expected .* with its domain"),
+        # An empty REGISTRY before a slash.
+        ("data_image", "/segmentor-data:0.1.0", "'/segmentor-data:0.1.0', expected a container"),
+        ("trainer_image", "", "'', expected a container image"),
+        ("trainer_image", "r.example/Vision/trainer:1", "expected a container image"),
+        ("predictor_image", "predictor:", "'predictor:', expected a container image, or nothing"),
         ("train_accelerators", "one", "'one', expected a whole number"),
         ("train_node_selector", '{"gpu": true}', "expected labels whose values are texts"),
         ("train_tolerations", '[{"keys": "a"}]', "with keys among effect, key, operator"),
@@ -52,6 +63,11 @@ def test_right_settings_of_pods_are_taken(server):
         "train_accelerators": "2",
         "train_node_selector": '{"gpu": "true"}',
         "train_tolerations": '[{"key": "nvidia.com/gpu", "operator": "Exists"}]',
+        "train_accelerator_type": "gpu.intel.com/i915",
+        "object_store_secret": "team-a.store",
+        "data_image": "segmentor-data:0.1.0",
+        "trainer_image": f"localhost:5000/vision/segmentor_trainer:0.1.0@sha256:{'0a' * 32}",
+        "predictor_image": "",
     }
     submitted(server, {**SOURCE, **settings})
     assert len(server[1].runs) == 1
