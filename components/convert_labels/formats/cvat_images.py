@@ -10,11 +10,12 @@ from components.convert_labels.formats.cvat_xml import (
     Meta,
     annotation_file,
     elements,
+    first_tag,
     parse_meta,
     parse_shape,
 )
 from components.convert_labels.image_finder import stem
-from components.convert_labels.source_files import SourceFile, SourceFiles
+from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import DataError
 
 
@@ -23,7 +24,7 @@ def recognises(files: SourceFiles) -> bool:
     file = annotation_file(files)
     if file is None:
         return False
-    return all(element.tag != "track" for element in _first(file))
+    return first_tag(file, ("image", "track")) != "track"
 
 
 def read(files: SourceFiles) -> Export:
@@ -84,10 +85,3 @@ def _item(element: Element, notes: Notes) -> Item:
         task=element.get("task_id", ""),
         image_name=name,
     )
-
-
-def _first(file: SourceFile) -> list[Element]:
-    """Returns the first annotation, in a list; empty when there is none."""
-    for element in elements(file, ("image", "track")):
-        return [element]
-    return []

@@ -1,22 +1,29 @@
 """CVAT for video 1.1: annotations.xml with a <track> for each object, a shape for each frame."""
 
-from collections.abc import Iterator
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from xml.etree.ElementTree import Element
 
-from components.convert_labels.exports import Export, Item, Notes, ShapesLabel
+from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
+from components.convert_labels.formats.annotations_by_image import AnnotationsByImage
 from components.convert_labels.formats.cvat_xml import (
     NOT_PAINTED,
     PAINTED,
     Meta,
-    Record,
     annotation_file,
     elements,
     parse_meta,
     parse_shape,
+    track_shapes,
 )
+from components.convert_labels.formats.video_frames import Film, films
 from components.convert_labels.image_finder import stem
-from components.convert_labels.source_files import SourceFiles
+from components.convert_labels.source_files import SourceFile, SourceFiles
 from segmentor.errors import DataError
-from segmentor.image_io import EXTENSIONS
+
+# Frame numbers are below it: a film's number times this, plus the frame, is a key of its own.
+_FRAMES = 1 << 32
 
 
 def recognises(files: SourceFiles) -> bool:
@@ -30,78 +37,95 @@ def read(files: SourceFiles) -> Export:
     CVAT writes each visible frame of a track, interpolated ones too; `outside` ends visibility.
 
     Raises:
-        DataError: the XML cannot be read, or a frame is no number.
+        DataError: the XML cannot be read, a frame is no number, or it cannot be decided which
+            image is which frame.
     """
     file = annotation_file(files)
     assert file is not None  # `recognises` has seen it
+    meta = _meta(file)
+    labelled = defaultdict(set)
+    for track, shape in track_shapes(file):
+        if _is_painted(shape):
+            labelled[_task_and_subset(track)].add(_frame(shape, file.name))
+    found = films(files, meta, labelled, file.name)
     notes = Notes()
-    meta = Meta()
-    frames: dict[int, list[Record]] = {}
-    for element in elements(file, ("meta", "track")):
-        if element.tag == "meta":
-            meta = parse_meta(element)
-            continue
-        for child in element:
-            if child.tag in NOT_PAINTED:
-                notes.count(f"{child.tag} annotations (no area: not painted)")
-            if child.tag not in PAINTED or child.get("outside") == "1":
-                continue
-            attributes = {**child.attrib, "label": element.get("label", "")}
-            if element.get("group_id"):
-                attributes.setdefault("group_id", element.get("group_id", ""))
-            frame = _number(child.get("frame", ""), file.name)
-            frames.setdefault(frame, []).append((child.tag, attributes))
-    if not meta.classes:
-        raise DataError(file.name, "no meta with labels", "what CVAT exports")
-    size = _original_size(meta)
-    names = _frame_names(files, meta, sorted(frames))
 
     def items() -> Iterator[Item]:
-        for frame in sorted({*frames, *names}):
-            image_name = names.get(frame, "")
-            name = stem(image_name) if image_name else f"frame_{frame:06d}"
-            records = tuple(frames.get(frame, ()))
-            yield Item(name, ShapesLabel(records, parse_shape, size, name), image_name=image_name)
+        notes.counts.clear()
+        by_position = sum(len(film.images) for film in found if film.by_position)
+        if by_position:
+            notes.counts["frames matched to images by the order of their names"] = by_position
+        with AnnotationsByImage() as kept:
+            _keep_shapes(kept, file, found, notes)
+            for number, film in enumerate(found):
+                for frame in film.frames():
+                    yield _item(film, frame, kept.of(number * _FRAMES + frame))
 
     return Export(
         format="CVAT for video 1.1",
         classes=meta.classes,
         items=items,
         image_folders=("images", ""),
-        count=len({*frames, *names}),
+        subsets=tuple(sorted({film.subset for film in found})),
+        tasks=tuple(sorted({film.task for film in found})),
+        count=sum(len(film.frames()) for film in found),
         notes=notes,
     )
 
 
-def _frame_names(files: SourceFiles, meta: Meta, labelled: list[int]) -> dict[int, str]:
-    """Returns the image of each frame: by its number, else by its position among all images."""
-    images = sorted(
-        name.removeprefix("images/") for name in files if name.lower().endswith(EXTENSIONS)
-    )
-    numbered = {}
-    for name in images:
-        digits = stem(name).rpartition("frame_")[2]
-        if "frame_" in name and digits.isdecimal():
-            numbered[int(digits)] = name
-    if numbered or not images:
-        return numbered
-    start = int(meta.facts.get("start_frame", "0"))
-    step = int(meta.facts.get("frame_filter", "step=1").rpartition("=")[2] or 1)
-    if labelled and labelled[-1] >= start + len(images) * step:
-        raise DataError(
-            files.where,
-            f"frame {labelled[-1]} labelled, but {len(images)} images",
-            "an image for each frame, in order or called frame_000000",
-        )
-    return {start + position * step: name for position, name in enumerate(images)}
+def parse_line(line: bytes, where: str) -> tuple[Shape, ...]:
+    """Turns what was kept of a shape into a shape.
+
+    Raises:
+        MaskError: an attribute that is missing or no number.
+    """
+    kind, attributes = json.loads(line)
+    return parse_shape((kind, attributes), where)
 
 
-def _original_size(meta: Meta) -> tuple[int, int] | None:
-    height, width = meta.facts.get("height", ""), meta.facts.get("width", "")
-    return (int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
+def _meta(file: SourceFile) -> Meta:
+    for element in elements(file, ("meta", "track")):
+        if element.tag == "meta":
+            return parse_meta(element)
+    raise DataError(file.name, "no meta with labels", "what CVAT exports")
 
 
-def _number(text: str, where: str) -> int:
-    if not text.isdecimal():
+def _keep_shapes(
+    kept: AnnotationsByImage, file: SourceFile, found: tuple[Film, ...], notes: Notes
+) -> None:
+    # A single film has the shapes of every track.
+    number_of = {film.task: number for number, film in enumerate(found)}
+    for track, shape in track_shapes(file):
+        if shape.tag in NOT_PAINTED:
+            notes.count(f"{shape.tag} annotations (no area: not painted)")
+        if not _is_painted(shape):
+            continue
+        attributes = {**shape.attrib, "label": track.get("label", "")}
+        if track.get("group_id"):
+            attributes.setdefault("group_id", track["group_id"])
+        number = number_of[_task_and_subset(track)[0]]
+        kept.add(number * _FRAMES + _frame(shape, file.name), (shape.tag, attributes))
+    kept.sort()
+
+
+def _item(film: Film, frame: int, records: tuple[bytes, ...]) -> Item:
+    image_name = film.images.get(frame, "")
+    name = stem(image_name) if image_name else f"frame_{frame:06d}"
+    where = f"{film.subset}/{name}" if film.subset else name
+    label = ShapesLabel(records, parse_line, film.size, where)
+    return Item(name, label, film.subset, film.task, image_name)
+
+
+def _is_painted(shape: Element) -> bool:
+    return shape.tag in PAINTED and shape.get("outside") != "1"
+
+
+def _task_and_subset(track: Mapping[str, str]) -> tuple[str, str]:
+    return track.get("task_id", ""), track.get("subset", "")
+
+
+def _frame(shape: Element, where: str) -> int:
+    text = shape.get("frame", "")
+    if not text.isdecimal() or int(text) >= _FRAMES:
         raise DataError(where, f"frame '{text[:20]}'", "a frame number")
     return int(text)

@@ -3,7 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from defusedxml import DefusedXmlException
@@ -26,12 +26,16 @@ _HEAD_BYTES = 4096
 Record = tuple[str, dict[str, str]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Meta:
-    """What stands in front of the annotations."""
+    """What stands in front of the annotations: labels, and single facts of each task or job.
+
+    A task's facts are the texts of its elements by their name; `height` and `width` are those of
+    its <original_size>, which CVAT writes of a film.
+    """
 
     classes: tuple[LabelClass, ...] = ()
-    facts: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[Mapping[str, str], ...] = ()
 
 
 def annotation_file(files: SourceFiles) -> SourceFile | None:
@@ -58,15 +62,51 @@ def elements(file: SourceFile, names: tuple[str, ...]) -> Iterator[ElementTree.E
     Raises:
         DataError: no well-formed XML, or one with a document type (entities are never expanded).
     """
+    root = None
+    for event, element in _events(file):
+        if root is None:
+            root = element
+        elif event == "end" and element.tag in names:
+            yield element
+            root.clear()
+
+
+def first_tag(file: SourceFile, names: tuple[str, ...]) -> str:
+    """Returns the name of the first element of these names, or ""; it is not read whole.
+
+    Raises:
+        DataError: no well-formed XML up to there.
+    """
+    for event, element in _events(file):
+        if event == "start" and element.tag in names:
+            return str(element.tag)
+    return ""
+
+
+def track_shapes(file: SourceFile) -> Iterator[tuple[Mapping[str, str], ElementTree.Element]]:
+    """Streams the shapes of every <track>, each with the attributes of its track.
+
+    A track has a shape for each frame: so it is not held whole.
+
+    Raises:
+        DataError: no well-formed XML.
+    """
+    ancestors: list[ElementTree.Element] = []
+    for event, element in _events(file):
+        if event == "start":
+            ancestors.append(element)
+            continue
+        ancestors.pop()
+        if len(ancestors) == 2 and ancestors[1].tag == "track":
+            yield ancestors[1].attrib, element
+        if 1 <= len(ancestors) <= 2:
+            del ancestors[-1][:]
+
+
+def _events(file: SourceFile) -> Iterator[tuple[str, ElementTree.Element]]:
     try:
         with file.open() as stream:
-            root = None
-            for event, element in iterparse(stream, ("start", "end"), forbid_dtd=True):
-                if event == "start":
-                    root = element if root is None else root
-                elif element.tag in names:
-                    yield element
-                    root.clear()
+            yield from iterparse(stream, ("start", "end"), forbid_dtd=True)
     except ElementTree.ParseError as error:
         raise DataError(
             file.name, f"broken XML ({error})", "a complete file", "export it again"
@@ -78,7 +118,7 @@ def elements(file: SourceFile, names: tuple[str, ...]) -> Iterator[ElementTree.E
 
 
 def parse_meta(element: ElementTree.Element) -> Meta:
-    """Reads <meta>: the labels with their colours, and single facts of the task or project.
+    """Reads <meta>: the labels with their colours, and single facts of the tasks.
 
     Raises:
         DataError: a label without a name.
@@ -93,13 +133,13 @@ def parse_meta(element: ElementTree.Element) -> Meta:
         classes.setdefault(name, LabelClass(name, colour))
     if not classes:
         raise DataError("annotations.xml: meta", "no labels", "the labels of the task")
-    facts = {
-        child.tag: child.text.strip()
-        for parent in element
-        for child in parent
-        if child.text and child.text.strip()
-    }
-    return Meta(tuple(classes.values()), facts)
+    tasks = [*element.iter("task")] or [*element.iter("job")]
+    return Meta(tuple(classes.values()), tuple(_facts(task) for task in tasks))
+
+
+def _facts(task: ElementTree.Element) -> dict[str, str]:
+    found = [*task, *task.findall("original_size/*")]
+    return {child.tag: child.text.strip() for child in found if child.text and child.text.strip()}
 
 
 def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:

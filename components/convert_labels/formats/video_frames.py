@@ -1,0 +1,164 @@
+"""Which task of a video export has which frames, and which image is which frame of it.
+
+Frame numbers restart in each task, so a project's frames are told apart by task and subset. What
+cannot be decided is refused: labels on the wrong image look like any others.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from components.convert_labels.formats.cvat_xml import Meta
+from components.convert_labels.image_finder import stem
+from components.convert_labels.source_files import SourceFiles
+from segmentor.errors import DataError
+from segmentor.image_io import EXTENSIONS
+
+# CVAT's name of the subset of tasks that have none.
+_DEFAULT_SUBSET = "default"
+_IMAGES = "images/"
+_FRAME = re.compile(r"frame_(\d+)$")
+_REMEDY = "export it as CVAT for images 1.1, which names the images"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One task's frames; `task` and `subset` are "" where the export is of a single task.
+
+    `size` is the (height, width) of its frames; `images` the names of those that are there, below
+    the subset's folder; `labelled` the numbers of frames with shapes.
+    """
+
+    task: str
+    subset: str
+    size: tuple[int, int] | None
+    images: Mapping[int, str]
+    labelled: frozenset[int]
+    by_position: bool = False
+
+    def frames(self) -> list[int]:
+        """Returns the numbers of its frames, sorted."""
+        return sorted({*self.images, *self.labelled})
+
+
+def films(
+    files: SourceFiles,
+    meta: Meta,
+    labelled: Mapping[tuple[str, str], Iterable[int]],
+    where: str,
+) -> tuple[Film, ...]:
+    """Returns the films of an export.
+
+    Args:
+        files: Its files.
+        meta: What it says of its tasks.
+        labelled: The frames with shapes of each (task, subset) that tracks name; "" if they do not.
+        where: What to call the annotations in errors.
+
+    Raises:
+        DataError: it cannot be decided which image is which frame.
+    """
+    facts_of = {facts.get("id", ""): facts for facts in meta.tasks}
+    if {task for task, _ in labelled} <= {""} and len(facts_of) <= 1:
+        facts = next(iter(facts_of.values()), {})
+        frames = frozenset(frame for frames in labelled.values() for frame in frames)
+        return (_film(files, facts, "", "", frames),)
+    subset_of = {task: facts.get("subset", _DEFAULT_SUBSET) for task, facts in facts_of.items()}
+    subset_of |= {task: subset for task, subset in labelled if subset}
+    tasks = sorted({*subset_of, *(task for task, _ in labelled)})
+    if "" in tasks:
+        raise DataError(where, "a track without task_id in a project", "one on each track", _REMEDY)
+    _refuse_shared_subsets(subset_of, where)
+    return tuple(
+        _film(
+            files,
+            facts_of.get(task, {}),
+            task,
+            subset_of.get(task, _DEFAULT_SUBSET),
+            frozenset(
+                frame for key, frames in labelled.items() if key[0] == task for frame in frames
+            ),
+        )
+        for task in tasks
+    )
+
+
+def _refuse_shared_subsets(subset_of: Mapping[str, str], where: str) -> None:
+    for subset in sorted(set(subset_of.values())):
+        sharing = [task for task, other in sorted(subset_of.items()) if other == subset]
+        if len(sharing) > 1:
+            raise DataError(
+                where,
+                f"tasks {', '.join(sharing)} in subset '{subset}', whose frames have equal names",
+                "one task a subset",
+                "export the tasks one by one, or the project as CVAT for images 1.1",
+            )
+
+
+def _film(
+    files: SourceFiles, facts: Mapping[str, str], task: str, subset: str, labelled: frozenset[int]
+) -> Film:
+    height, width = facts.get("height", ""), facts.get("width", "")
+    size = (int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
+    where = f"{files.where}: task {task}, subset {subset}" if task else files.where
+    names = _image_names(files, subset)
+    numbered = {} if facts.get("mode") == "annotation" else _numbered(names, where)
+    if numbered or (not names and facts.get("mode") != "annotation"):
+        return Film(task, subset, size, numbered, labelled)
+    images = _by_position(names, facts, labelled, where)
+    return Film(task, subset, size, images, labelled, by_position=True)
+
+
+def _image_names(files: SourceFiles, subset: str) -> list[str]:
+    names = [name for name in files if name.lower().endswith(EXTENSIONS)]
+    inside = [name for name in names if name.startswith(_IMAGES)]
+    names = [name.removeprefix(_IMAGES) for name in inside or names]
+    if subset:
+        folder = f"{subset}/"
+        names = [name.removeprefix(folder) for name in names if name.startswith(folder)]
+    return sorted(names)
+
+
+def _numbered(names: Sequence[str], where: str) -> dict[int, str]:
+    """Returns the images that are called as CVAT calls the frames of a film."""
+    numbered: dict[int, str] = {}
+    for name in names:
+        match = _FRAME.search(stem(name))
+        if match is None:
+            continue
+        other = numbered.setdefault(int(match[1]), name)
+        if other != name:
+            found = f"two images of frame {int(match[1])}: {other} and {name}"
+            raise DataError(where, found, "one image a frame", "leave one of them out")
+    return numbered
+
+
+def _by_position(
+    names: Sequence[str], facts: Mapping[str, str], labelled: frozenset[int], where: str
+) -> dict[int, str]:
+    """Returns the images of a task of pictures: its frames are their positions in order of name.
+
+    One that is absent, as a deleted frame is, would move all later ones.
+    """
+    stated = facts.get("size", "")
+    if not stated.isdecimal() or int(stated) != len(names):
+        total = f"all {stated} images of the task" if stated else "images called frame_000000"
+        raise DataError(where, f"{len(names)} images, whose frames go by position", total, _REMEDY)
+    if list(names) != sorted(names, key=_natural):
+        pair = next(p for p in zip(names, sorted(names, key=_natural), strict=True) if p[0] != p[1])
+        found = f"images in no certain order ({pair[0]} or {pair[1]} first), whose frames go by it"
+        raise DataError(where, found, "numbers of equal length", _REMEDY)
+    start = int(facts.get("start_frame", "0"))
+    step = int(facts.get("frame_filter", "step=1").rpartition("=")[2] or 1)
+    images = {start + position * step: name for position, name in enumerate(names)}
+    stray = sorted(labelled - images.keys())
+    if stray:
+        found = f"frame {stray[0]} labelled, but {len(names)} images"
+        raise DataError(where, found, "an image for each frame", _REMEDY)
+    return images
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts numbers by value, as CVAT does when it is told to."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
