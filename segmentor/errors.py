@@ -4,7 +4,8 @@
       DataError          the input data is wrong
         LabelMapError      names, colours or indices of classes do not add up
         MaskError          a mask holds something the label map does not know
-        ImageError         an image cannot be decoded, or is too large
+        ImageError         an image cannot be decoded
+          ImageSizeError   it has more pixels than allowed
         SplitError         the data set cannot be split as asked
       ConfigError        an option or configuration value is wrong
       ContractError      a checkpoint, model or artifact is not what it should be
@@ -65,6 +66,10 @@ class MaskError(DataError):
 
 class ImageError(DataError):
     """An image cannot be decoded, or is larger than allowed."""
+
+
+class ImageSizeError(ImageError):
+    """An image has more pixels than allowed."""
 
 
 class SplitError(DataError):

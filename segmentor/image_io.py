@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from segmentor.errors import ImageError
+from segmentor.errors import ImageError, ImageSizeError
 
 # Pillow tries some forty decoders otherwise, several of them risky on hostile input.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -21,6 +21,8 @@ MAX_PIXELS = 200_000_000
 # The limit is ours (MAX_PIXELS, an error): Pillow's own is a warning that is easy to miss.
 Image.MAX_IMAGE_PIXELS = None
 
+# Pillow stretches grey of 2 and 4 bits to 0..255: what it multiplies by, by the file's own mode.
+_STRETCHED = {"L;2": 85, "L;4": 17}
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 
@@ -91,7 +93,9 @@ def decode_with_size(
 def decode_index(
     content: bytes, where: str = "mask", max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Decodes a one-channel PNG (grey or palette) to its raw values, uint8 (H, W).
+    """Decodes a one-channel PNG (grey or palette) of 1, 2, 4 or 8 bits to its raw values.
+
+    Returns uint8 (H, W): of 1 bit 0 and 1, of 4 bits 0..15.
 
     Raises:
         ImageError: not one channel of at most 8 bits, or not decodable.
@@ -99,8 +103,10 @@ def decode_index(
     with _open(content, where, max_pixels) as image:
         if image.mode not in ("1", "L", "P"):
             raise ImageError(where, f"a {image.mode} image", "one channel of 8 bits")
+        stretch = _STRETCHED.get(_raw_mode(image), 1)
         try:
-            return np.asarray(image.convert("L") if image.mode == "1" else image)
+            values = np.asarray(image).astype(np.uint8, copy=False)
+            return values // np.uint8(stretch) if stretch > 1 else values
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise _undecodable(where, error) from error
 
@@ -154,8 +160,14 @@ def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         image.close()
-        raise ImageError(where, f"{width} x {height} pixels", f"at most {max_pixels:,} pixels")
+        raise ImageSizeError(where, f"{width} x {height} pixels", f"at most {max_pixels:,} pixels")
     return image
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Returns how the file packs its pixels; Pillow forgets it when they are loaded."""
+    packing = image.tile[0][3] if image.tile else ""
+    return str(packing[0] if isinstance(packing, tuple) else packing)
 
 
 def _header(image: Image.Image) -> ImageHeader:

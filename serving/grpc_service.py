@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segmentor.errors import ConfigError
 from serving import logs
+from serving.json_body import check_values
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
 from serving.prediction import PredictionRequest, guess_megapixels, predict
@@ -142,7 +143,9 @@ def _read_tensors(request: Any) -> list[Tensor]:
             tensors.append(Tensor(item.name, datatype, shape, raw=raws[index]))
         else:
             field = _CONTENTS.get(datatype)
-            values = list(getattr(item.contents, field)) if field else []
+            contents = getattr(item.contents, field) if field else ()
+            check_values(len(contents))
+            values = list(contents)
             tensors.append(Tensor(item.name, datatype, shape, values=values))
     return tensors
 

@@ -5,8 +5,8 @@ import binascii
 from typing import Any
 
 import numpy as np
-import orjson
 
+from serving.json_body import parse_json
 from serving.prediction import MAX_IMAGES, Picture
 from serving.refusals import BadInput, TooLarge
 
@@ -18,12 +18,9 @@ def read_instances(body: bytes) -> tuple[Picture, ...]:
 
     Raises:
         BadInput: not JSON, no instances, or an instance of another form.
-        TooLarge: too many instances.
+        TooLarge: too many instances, or too many numbers in lists.
     """
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"body: not JSON ({error})") from error
+    payload = parse_json(body)
     instances = payload.get("instances") if isinstance(payload, dict) else None
     if not isinstance(instances, list) or not instances:
         raise BadInput(f"body: expected a JSON object with 'instances', a list of {_FORMS}")

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from serving.json_body import parse_json
 from serving.refusals import BadInput
 from serving.tensors import Tensor, check_output_names
 
@@ -34,13 +35,11 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
 
     Raises:
         BadInput: malformed JSON, header, tensor or size.
+        TooLarge: too many numbers in lists.
     """
     view = memoryview(body)
     length = _header_length(headers.get(HEADER_LENGTH), len(body))
-    try:
-        head = orjson.loads(view[:length])
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"body: not JSON ({error})") from error
+    head = parse_json(view[:length])
     if not isinstance(head, dict):
         raise BadInput("body: expected a JSON object with 'inputs'")
     tensors, end = [], length

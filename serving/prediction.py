@@ -63,13 +63,17 @@ def predict(
 
     Raises:
         BadInput: an image cannot be decoded, or a threshold that does not apply.
-        TooLarge: more images or probabilities than one request may have.
+        TooLarge: more images, pixels or probabilities than one request may have.
     """
     if len(request.pictures) > MAX_IMAGES:
         raise TooLarge(f"{len(request.pictures)} images in one request, at most {MAX_IMAGES}")
     contract = _with_threshold(model.contract, request.threshold)
+    with image_refusals():
+        sizes = [_size_of(picture, max_pixels) for picture in request.pictures]
+    _check_sizes(contract, request, sizes, max_pixels)
     return [
-        _predict_one(model, contract, request, picture, max_pixels) for picture in request.pictures
+        _predict_one(model, contract, request, picture, size)
+        for picture, size in zip(request.pictures, sizes, strict=True)
     ]
 
 
@@ -89,11 +93,9 @@ def _predict_one(
     contract: ModelContract,
     request: PredictionRequest,
     picture: Picture,
-    max_pixels: int,
+    size: tuple[int, int],
 ) -> Prediction:
-    with image_refusals():
-        size = _size_of(picture, max_pixels)
-    _check_size(contract, request, size)
+    max_pixels = size[0] * size[1]
     with _large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext():
         with stage("decode"), image_refusals():
             pixels = _pixels(contract, picture, max_pixels)
@@ -129,15 +131,26 @@ def _size_of(picture: Picture, max_pixels: int) -> tuple[int, int]:
     return read_header(bytes(picture), "image", max_pixels).size
 
 
-def _check_size(contract: ModelContract, request: PredictionRequest, size: tuple[int, int]) -> None:
-    """Refuses what would take more memory than a pod has, before anything is decoded."""
-    values = contract.channels * size[0] * size[1]
+def _check_sizes(
+    contract: ModelContract,
+    request: PredictionRequest,
+    sizes: list[tuple[int, int]],
+    max_pixels: int,
+) -> None:
+    """Refuses what would take more memory than a pod has, before anything is decoded.
+
+    The images of a request count together: all their masks are in memory until the reply is made.
+    """
+    pixels = sum(height * width for height, width in sizes)
+    images = "an image" if len(sizes) == 1 else f"{len(sizes)} images"
+    if pixels > max_pixels:
+        raise TooLarge(f"{images} of {pixels:,} pixels, at most {max_pixels:,} in one request")
+    values = contract.channels * pixels
     if request.wants_probability and values > MAX_PROBABILITIES:
         raise TooLarge(f"{values:,} probabilities, at most {MAX_PROBABILITIES:,}; ask for the mask")
-    if request.wants_canvas and size[0] * size[1] > MAX_CANVAS_PIXELS:
+    if request.wants_canvas and pixels > MAX_CANVAS_PIXELS:
         raise TooLarge(
-            f"an overlay of {size[0] * size[1]:,} pixels, at most {MAX_CANVAS_PIXELS:,}; "
-            "ask for the mask"
+            f"an overlay of {pixels:,} pixels, at most {MAX_CANVAS_PIXELS:,}; ask for the mask"
         )
 
 

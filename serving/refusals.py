@@ -16,7 +16,7 @@ The message is for the client: what was found and what was expected, never inter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from segmentor.errors import ImageError
+from segmentor.errors import ImageError, ImageSizeError
 
 RETRY_AFTER_SECONDS = 1
 
@@ -83,8 +83,10 @@ class NotReady(Refusal):
 
 @contextmanager
 def image_refusals() -> Iterator[None]:
-    """Turns the library's ImageError into BadInput: its message is written for people."""
+    """Turns the library's ImageError into a refusal: its message is written for people."""
     try:
         yield
+    except ImageSizeError as error:
+        raise TooLarge(str(error)) from error
     except ImageError as error:
         raise BadInput(str(error)) from error

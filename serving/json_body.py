@@ -1,0 +1,48 @@
+"""JSON bodies: parsed only when what they hold fits into memory as Python objects."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serving.refusals import BadInput, TooLarge
+
+# An image of 1,000 x 1,000 as nested lists: three numbers and a bracket a pixel. An empty list is
+# three bytes of text and 64 of memory, so the limit on the body's bytes does not bound it.
+MAX_VALUES = 1 << 22
+_SURELY_FEW_BYTES = 1 << 20
+# An object takes as much memory as several numbers.
+_WEIGHTS = {",": 1, "[": 1, "{": 4}
+
+
+def parse_json(body: bytes | memoryview) -> Any:
+    """Parses a JSON body.
+
+    Raises:
+        BadInput: not JSON.
+        TooLarge: more values than `MAX_VALUES`; base64 text counts as one.
+    """
+    if len(body) > _SURELY_FEW_BYTES:
+        codes = np.frombuffer(body, np.uint8)
+        values = sum(
+            weight * np.count_nonzero(codes == ord(character))
+            for character, weight in _WEIGHTS.items()
+        )
+        check_values(int(values))
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"body: not JSON ({error})") from error
+
+
+def check_values(count: int) -> None:
+    """Checks how many numbers come one by one rather than as bytes.
+
+    Raises:
+        TooLarge: more than `MAX_VALUES`.
+    """
+    if count > MAX_VALUES:
+        raise TooLarge(
+            f"{count:,} values in lists, at most {MAX_VALUES:,}; "
+            "send the image encoded, or as a binary tensor"
+        )
