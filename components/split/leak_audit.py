@@ -4,7 +4,9 @@ A drive filmed at 30 frames a second shows the same road a second later: a test 
 training image measures memory, not learning.
 """
 
+import hashlib
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 
-_FRAME_NUMBER = re.compile(r"\d+(?=\D*$)")
+# Up to 18 digits: what fits 64 bits. The rest of a longer number stays in the name.
+_NUMBER = re.compile(r"\d{1,18}(?!\d)")
 # Frames closer than this many typical steps of their sequence count as neighbours.
 NEIGHBOUR_STEPS = 1.5
 # Numbered images are a film when neighbours look alike: of the hash's 64 bits, half a drive's
@@ -24,6 +27,10 @@ MAX_MEDIAN_BITS = 25
 # scenes 1 % differ in no more bits; of CamVid's frames up to 2 seconds apart, nine in ten do not.
 MIN_NEIGHBOURS = 8
 CERTAIN_BITS = 18
+# What the pictures say of two neighbours.
+NO_FILM, UNSURE, CERTAIN = range(3)
+
+_Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,6 @@ class Leak:
     `is_certain` is false where their pictures do not tell whether it is a film.
     """
 
-    sequence: str
     left: int
     right: int
     gap: int
@@ -44,57 +50,116 @@ class Leak:
 def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
     """Returns the neighbours across splits in every numbered sequence, the closest first.
 
+    Any number in a name may be the one that counts frames (`aachen_000000_000019_leftImg8bit`).
+    A sample belongs to the first sequence that looks like a film, tried as `_sequences` has them.
+
     Args:
         table: All samples.
         splits: int8 (N,), the split of each.
     """
-    sequences: dict[str, list[tuple[int, int]]] = {}
+    leaks: list[Leak] = []
+    is_taken = np.zeros(len(table), np.bool_)
+    for numbers, positions in _sequences(table):
+        free = ~is_taken[positions]
+        for film in _films(numbers[free], positions[free], table):
+            verdicts = _verdicts(table.hashes[film[1]])
+            if verdicts.any():
+                is_taken[film[1]] = True
+                leaks += _leaks_of(*film, verdicts, splits)
+    return sorted(leaks, key=lambda leak: (not leak.is_certain, leak.gap, leak.left))
+
+
+def _sequences(table: SampleTable) -> Iterator[tuple[_Integers, _Integers]]:
+    """Yields sequences, samples whose names differ in one number: the numbers, and the positions.
+
+    First those whose neighbours look most alike: along a film little changes, from one patient or
+    camera to the next much does. Two samples alone are no sequence if there is a longer one.
+    """
+    numbers, positions, ends, keys = _numbers_in_names(table)
+    order = np.lexsort((positions, numbers, keys))
+    keys, numbers, positions, ends = (a[order] for a in (keys, numbers, positions, ends))
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
+    counts = np.diff(starts, append=len(keys))
+    starts, counts = starts[counts > 1], counts[counts > 1]
+    bits, is_known = _bits_between(table.hashes[positions])
+    totals = np.concatenate(([0], np.cumsum(np.where(is_known, bits, MAX_MEDIAN_BITS))))
+    mean_bits = (totals[starts + counts - 1] - totals[starts]) / (counts - 1)
+    for index in np.lexsort((-counts, ends[starts], mean_bits, counts == 2)).tolist():
+        part = slice(starts[index], starts[index] + counts[index])
+        yield numbers[part], positions[part]
+
+
+def _numbers_in_names(
+    table: SampleTable,
+) -> tuple[_Integers, _Integers, _Integers, NDArray[np.uint64]]:
+    """Returns every number of every name, without the subset.
+
+    Beside it: the sample's position, how many numbers follow, and a digest of the rest of the name.
+    """
+    numbers, positions, ends = array("q"), array("q"), array("q")
+    keys = bytearray()
     for position, (sample_id, subset) in enumerate(zip(table.ids, table.subsets, strict=True)):
         name = sample_id.removeprefix(f"{subset}/") if subset else sample_id
-        match = _FRAME_NUMBER.search(name)
-        if match:
-            sequence = f"{name[: match.start()]}#{name[match.end() :]}"
-            sequences.setdefault(sequence, []).append((int(match.group()), position))
-    leaks = [
-        leak
-        for sequence, frames in sequences.items()
-        if len(frames) > 1
-        for leak in _leaks_of(sequence, sorted(frames), table.hashes, splits)
-    ]
-    return sorted(leaks, key=lambda leak: (not leak.is_certain, leak.gap, leak.sequence, leak.left))
+        for end, match in enumerate(reversed(list(_NUMBER.finditer(name)))):
+            rest = f"{name[: match.start()]}\0{name[match.end() :]}"
+            keys += hashlib.blake2b(rest.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            numbers.append(int(match.group()))
+            positions.append(position)
+            ends.append(end)
+    columns = (np.frombuffer(column, np.int64) for column in (numbers, positions, ends))
+    return *columns, np.frombuffer(bytes(keys), np.uint64)
+
+
+def _films(
+    numbers: _Integers, positions: _Integers, table: SampleTable
+) -> list[tuple[_Integers, _Integers]]:
+    """Takes a sequence apart by subset where one number has other pictures in other subsets.
+
+    CVAT names the frames of every video from frame_000000 on: these are different films.
+    """
+    bits, is_known = _bits_between(table.hashes[positions])
+    same = np.flatnonzero((np.diff(numbers) == 0) & ~(is_known & (bits <= CERTAIN_BITS)))
+    subsets = [table.subsets[position] for position in positions.tolist()]
+    if all(subsets[index] == subsets[index + 1] for index in same.tolist()):
+        parts = [np.arange(len(numbers))]
+    else:
+        _, which = np.unique(subsets, return_inverse=True)
+        parts = [np.flatnonzero(which == part) for part in range(which.max() + 1)]
+    return [(numbers[part], positions[part]) for part in parts if len(part) > 1]
 
 
 def _leaks_of(
-    sequence: str,
-    frames: list[tuple[int, int]],
-    hashes: NDArray[np.uint64],
+    numbers: _Integers,
+    positions: _Integers,
+    verdicts: NDArray[np.int8],
     splits: NDArray[np.int8],
 ) -> Iterator[Leak]:
-    """Yields the leaks among (number, position) of one sequence, in order."""
-    numbers = np.array([number for number, _ in frames])
-    positions = np.array([position for _, position in frames])
+    """Yields the leaks of one film, in order."""
     steps = np.diff(numbers)
     torn = splits[positions[1:]] != splits[positions[:-1]]
     if not torn.any() or not steps.any():
         return
     typical = float(np.median(steps[steps > 0]))
-    near = np.flatnonzero(torn & (steps <= NEIGHBOUR_STEPS * typical))
-    for index, is_certain in _judged(hashes[positions], near):
+    near = torn & (steps <= NEIGHBOUR_STEPS * typical) & (verdicts != NO_FILM)
+    for index in np.flatnonzero(near).tolist():
         left, right = positions[index : index + 2].tolist()
-        yield Leak(sequence, left, right, int(steps[index]), typical, is_certain)
+        yield Leak(left, right, int(steps[index]), typical, bool(verdicts[index] == CERTAIN))
 
 
-def _judged(hashes: NDArray[np.uint64], pairs: NDArray[np.int64]) -> Iterator[tuple[int, bool]]:
-    """Yields the pairs (of a position and the next) that look like a film, and whether surely."""
+def _verdicts(hashes: NDArray[np.uint64]) -> NDArray[np.int8]:
+    """Judges each sample and the next of a sequence: NO_FILM, UNSURE or CERTAIN, int8 (N - 1,)."""
+    bits, is_known = _bits_between(hashes)
+    if is_known.sum() > MIN_NEIGHBOURS:
+        is_film = np.median(bits[is_known]) <= MAX_MEDIAN_BITS
+        return np.full(len(bits), CERTAIN if is_film else NO_FILM, np.int8)
+    alone = np.select([bits <= CERTAIN_BITS, bits <= MAX_MEDIAN_BITS], [CERTAIN, UNSURE], NO_FILM)
+    return np.where(is_known, alone, UNSURE).astype(np.int8)
+
+
+def _bits_between(hashes: NDArray[np.uint64]) -> tuple[_Integers, NDArray[np.bool_]]:
+    """Returns in how many bits each hash and the next differ, and whether both are known."""
     bits = np.bitwise_count(hashes[1:] ^ hashes[:-1]).astype(np.int64)
-    known = (hashes[1:] != 0) & (hashes[:-1] != 0)
-    if known.sum() > MIN_NEIGHBOURS:
-        if np.median(bits[known]) <= MAX_MEDIAN_BITS:
-            yield from ((index, True) for index in pairs.tolist())
-        return
-    for index in pairs.tolist():
-        if not known[index] or bits[index] <= MAX_MEDIAN_BITS:
-            yield index, bool(known[index] and bits[index] <= CERTAIN_BITS)
+    return bits, (hashes[1:] != 0) & (hashes[:-1] != 0)
 
 
 def describe(leak: Leak, table: SampleTable, splits: NDArray[np.int8]) -> str:

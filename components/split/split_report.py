@@ -110,8 +110,8 @@ def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
 def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     report.section(
         "Leak audit",
-        "Nearest frames of one sequence (names that differ in their last number, images that look "
-        "alike) across splits.",
+        "Nearest frames of one sequence (names that differ in one number, images that look alike) "
+        "across splits.",
     )
     if not facts.leaks:
         report.paragraph("None.")

@@ -1,6 +1,7 @@
 """Near duplicates and neighbouring frames: found, kept together, or warned of with pictures."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,11 @@ from PIL import Image
 
 from components.split.leak_audit import describe, find_leaks
 from components.split.sample_table import read_table
+from segmentor.dataset import Sample
 from segmentor.image_io import decode_image, encode_jpeg
 from segmentor.near_duplicates import hash_pairs, look_alike
 from segmentor.perceptual_hash import perceptual_hash
-from tests.components.split.split_builders import sample
+from tests.components.split.split_builders import frame, sample
 
 
 def bits_apart(left: str, right: str) -> int:
@@ -45,6 +47,72 @@ def test_distant_parts_of_one_sequence_are_no_leak() -> None:
     samples = [sample(f"a_{n}.x") for n in numbers]
     assert not find_leaks(read_table(samples, 3), np.repeat([0, 2], 10).astype(np.int8))
     assert len(find_leaks(read_table(samples, 3), np.array([0, 2] * 10, np.int8))) == 18
+
+
+def film(name: str, drive: int, count: int, subset: str = "") -> list[Sample]:
+    """Frames of a drive; `name` has their number."""
+    prefix = f"{subset}/" if subset else ""
+    return [
+        sample(
+            prefix + name.format(n),
+            subset=subset,
+            perceptual_hash=perceptual_hash(decode_image(frame(drive, n))),
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "drive_{:06d}",
+        "drive_{:06d}_cam0",
+        "aachen_000000_{:06d}_leftImg8bit",
+        "frame_{:06d}_1",
+        "20240131235959123456789_{}_v2.1",
+        "{:020d}",
+    ],
+)
+def test_any_number_of_a_name_may_count_the_frames(name: str) -> None:
+    splits = np.array([0, 0, 1, 0] * 5, np.int8)
+    leaks = find_leaks(read_table(film(name, 1, 20), 3), splits)
+    assert len(leaks) == 10
+    assert all(leak.is_certain and leak.gap == 1 for leak in leaks)
+
+
+def test_films_of_many_cameras_are_told_from_the_cameras() -> None:
+    films = [film(f"drive_{{:06d}}_cam{camera}", camera, 20) for camera in range(12)]
+    samples = [one for frames in films for one in frames]
+    by_camera = np.repeat([0, 1, 2], 80).astype(np.int8)
+    assert not find_leaks(read_table(samples, 3), by_camera)
+    by_frame = np.tile(np.array([0, 0, 1, 0] * 5, np.int8), 12)
+    leaks = find_leaks(read_table(samples, 3), by_frame)
+    assert len([leak for leak in leaks if leak.is_certain]) == 120
+
+
+def test_subsets_whose_numbers_start_again_are_different_films() -> None:
+    # As CVAT names the frames of every video task.
+    samples = film("frame_{:06d}", 1, 40, "Train") + film("frame_{:06d}", 2, 20, "Test")
+    splits = np.array([0, 0, 1, 0] * 10 + [2] * 20, np.int8)
+    leaks = find_leaks(read_table(samples, 3), splits)
+    assert len(leaks) == 20
+    assert all(samples[leak.left].subset == samples[leak.right].subset == "Train" for leak in leaks)
+
+
+def test_one_frame_in_two_subsets_does_not_hide_the_film_they_share() -> None:
+    frames = film("a_{:03d}", 1, 20)
+    samples = [
+        replace(one, id=f"{s}/{one.id}", subset=s)
+        for number, one in enumerate(frames)
+        for s in (("Train", "Test") if number == 5 else (("Train", "Test")[number % 2],))
+    ]
+    splits = np.array([one.subset == "Test" for one in samples], np.int8) * np.int8(2)
+    # Of twenty pairs only those of frames 4 and 5 in Train are not torn.
+    assert len(find_leaks(read_table(samples, 3), splits)) == 19
+
+
+def test_no_samples_have_no_leaks() -> None:
+    assert find_leaks(read_table([], 3), np.zeros(0, np.int8)) == []
 
 
 @pytest.mark.parametrize(
