@@ -166,7 +166,8 @@ def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
 
 def _raw_mode(image: Image.Image) -> str:
     """Returns how the file packs its pixels; Pillow forgets it when they are loaded."""
-    packing = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", ())
+    packing = tiles[0][3] if tiles else ""
     return str(packing[0] if isinstance(packing, tuple) else packing)
 
 

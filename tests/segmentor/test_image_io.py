@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -30,6 +32,36 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=50)))
 def test_an_index_png_holds_the_indices(indices):
     np.testing.assert_array_equal(decode_index(encode_index(indices)), indices)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("colour_type", [0, 3])  # grey, palette
+def test_an_index_png_of_fewer_bits_holds_the_indices(bits, colour_type):
+    indices = (PIXELS[:, :, 0].astype(int) % 2**bits).astype(np.uint8)
+    np.testing.assert_array_equal(decode_index(packed_png(indices, bits, colour_type)), indices)
+
+
+def test_a_saved_bool_array_is_a_mask_of_0_and_1():
+    mask = PIXELS[:, :, 0] > 99
+    for kind in ("PNG", "BMP", "TIFF"):
+        values = decode_index(encoded(Image.fromarray(mask), kind))
+        np.testing.assert_array_equal(values, mask)
+        assert values.dtype == np.uint8
+
+
+def packed_png(indices, bits, colour_type):
+    """By the specification, not by the library that reads it."""
+    height, width = indices.shape
+    columns = np.unpackbits(indices[:, :, None], axis=2)[:, :, 8 - bits :].reshape(height, -1)
+    rows = np.packbits(columns, axis=1)
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    palette = [(b"PLTE", (bytes(range(256)) * 3)[: 3 * 2**bits])] if colour_type == 3 else []
+    chunks = [(b"IHDR", header), *palette, (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
 
 
 def test_an_index_png_is_what_others_write_too():

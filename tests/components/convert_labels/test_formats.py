@@ -78,6 +78,15 @@ def test_index_masks_of_the_folder_layout_keep_their_indices(
         assert (dataset.mask(sample) == np.where(truth == 11, 255, truth)).all()
 
 
+def test_index_masks_of_one_bit_have_two_classes(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.bool_)
+    mask[5:9, 4:20] = True
+    files = {"train/a.jpg": encoded((20, 30), "a.jpg"), "trainannot/a.png": png(mask)}
+    files["classes.txt"] = b"background\nroad\n"
+    dataset = convert(write_files(tmp_path / "folder", files), tmp_path)
+    assert (masks_of(dataset)["a"] == mask).all()
+
+
 @pytest.mark.parametrize("value", [1, 255])
 def test_binary_masks_need_no_class_list(value: int, tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
