@@ -6,7 +6,7 @@ Without it a server accepts everything under overload and answers nothing in tim
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -24,8 +24,9 @@ class Admission:
     """A place in the queue, then a worker thread. One instance a process, used on its event loop.
 
     A place is held from before the body is read until the work is done, so that the number of
-    bodies and images in memory is bounded too; work that timed out holds its place until its
-    thread is free, because a thread cannot be stopped.
+    bodies and images in memory is bounded too. Work whose client is gone or got a timeout is
+    taken from the queue; what has begun holds its place until its thread is free, because a
+    thread cannot be stopped.
     """
 
     def __init__(self, workers: int, queue_limit: int, time_limit_s: float) -> None:
@@ -65,23 +66,31 @@ class Admission:
         limit_s = self.time_limit_s + SECONDS_A_MEGAPIXEL * max(0, megapixels - LARGE_MEGAPIXELS)
         deadline = time.monotonic() + limit_s
         try:
-            future = asyncio.get_running_loop().run_in_executor(
-                self._pool, lambda: _timed(work, deadline)
-            )
+            job = self._pool.submit(_timed, work, deadline)
         except RuntimeError as error:  # the pool takes nothing after close()
             raise NotReady("the server is stopping") from error
         QUEUED.inc()
+        future = asyncio.wrap_future(job)
         try:
             return await asyncio.wait_for(asyncio.shield(future), limit_s)
         except TimeoutError as error:
-            self._abandoned += 1
-            future.add_done_callback(self._forget)
+            self._abandon(job, future)
             REFUSED.labels("time limit").inc()
             raise TimedOut(f"no result within {limit_s:g} s; try again") from error
+        except asyncio.CancelledError:  # a gRPC client's deadline, or it hung up
+            self._abandon(job, future)
+            raise
 
     def close(self) -> None:
         """Takes no more work, and forgets what has not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _abandon(self, job: "Future[T]", future: "asyncio.Future[T]") -> None:
+        if job.cancel():
+            QUEUED.dec()
+            return
+        self._abandoned += 1
+        future.add_done_callback(self._forget)
 
     def _forget(self, future: "asyncio.Future[T]") -> None:
         self._abandoned -= 1

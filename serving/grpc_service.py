@@ -27,6 +27,9 @@ from serving.tensors import Tensor, check_output_names, output_tensors, read_pic
 
 logger = logging.getLogger(__name__)
 
+# For health and metadata, and for calls that are being told that the queue is full.
+_SPARE_CALLS = 16
+
 _CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
 
 
@@ -88,11 +91,13 @@ async def start_grpc(servicer: SegmentationServicer, port: int, served: ServedMo
     Raises:
         ConfigError: the port is taken.
     """
-    limit = servicer.limits.max_body_bytes
+    limits = servicer.limits
     server = aio.server(
         interceptors=(GrpcDoor(served),),
+        # gRPC reads a message before a call may take its place: this bounds the messages too.
+        maximum_concurrent_rpcs=limits.workers + limits.queue_limit + _SPARE_CALLS,
         options=[
-            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_receive_message_length", limits.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else two servers share a port, and half the calls get lost
         ],

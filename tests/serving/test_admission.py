@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from serving import metrics
 from serving.admission import LARGE_MEGAPIXELS, SECONDS_A_MEGAPIXEL, Admission
 from serving.refusals import Busy, NotReady, TimedOut
 
@@ -55,6 +56,33 @@ def test_what_waited_too_long_is_not_begun():
     results, begun = asyncio.run(scenario())
     assert all(isinstance(result, TimedOut) for result in results)
     assert begun == []
+
+
+def test_what_is_cancelled_leaves_the_queue_and_what_has_begun_holds_its_place():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=1, time_limit_s=5)
+        gate, begun = threading.Event(), []
+        running = asyncio.create_task(hold(admission, gate.wait))
+        await asyncio.sleep(0.05)
+        queued_before = metrics.QUEUED._value.get()
+        for _ in range(20):
+            waiting = asyncio.create_task(hold(admission, lambda: begun.append(1)))
+            await asyncio.sleep(0.002)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert metrics.QUEUED._value.get() == queued_before
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        innocent = asyncio.create_task(hold(admission, lambda: 3))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Busy):  # the thread is not free yet
+            await hold(admission, lambda: 4)
+        gate.set()
+        return await innocent, begun
+
+    assert asyncio.run(scenario()) == (3, [])
 
 
 def test_a_large_image_is_allowed_more_time():
