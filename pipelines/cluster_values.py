@@ -37,13 +37,14 @@ def check_cluster_values(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"parameter {name}", f"{value!r}", expected)
 
 
+def is_image(value: str) -> bool:
+    """True for the name of a container image, with or without its registry, tag and digest."""
+    return bool(_IMAGE.fullmatch(value))
+
+
 def _is_quantity(value: str) -> bool:
     # Zero is one to Kubernetes, but no memory and no CPU is what nothing can train with.
     return bool(_QUANTITY.fullmatch(value)) and bool(re.search(r"[1-9]", value))
-
-
-def _is_image(value: str) -> bool:
-    return bool(_IMAGE.fullmatch(value))
 
 
 def _is_object_name(value: str) -> bool:
@@ -77,12 +78,12 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     ),
     (
         ("data_image", "trainer_image"),
-        _is_image,
+        is_image,
         "a container image ('registry.example/vision/segmentor-data:0.1.0')",
     ),
     (
         ("predictor_image",),
-        lambda value: not value or _is_image(value),
+        lambda value: not value or is_image(value),
         "a container image, or nothing",
     ),
     (("train_node_selector",), _is_selector, 'labels whose values are texts ({"gpu": "true"})'),

@@ -25,6 +25,9 @@ from segmentor.object_store import is_object_uri
 if TYPE_CHECKING:
     from kfp import Client
 
+# What KFP takes of a tag's key and value. Source: kubeflow/pipelines#12999.
+TAG_LENGTH = 20
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -102,13 +105,14 @@ def submit(
 
 
 def version_name(pipeline: Path) -> str:
-    """Returns the name of this very pipeline: package version and git revision.
+    """Returns the name of this very pipeline: its name, package version and git revision.
 
-    A file that differs from its revision, or has none, is named by its digest too.
+    A file that differs from its revision, or has none, is named by its digest too. The pipeline's
+    name is in it because a KFP that keeps pipelines in Kubernetes makes an object of this name.
     """
     revision = source_revision()
     digest = digest_file(pipeline).removeprefix("sha256:")[:12]
-    parts = [version("segmentor")]
+    parts = [load_pipeline(pipeline)["pipelineInfo"]["name"], version("segmentor")]
     if revision:
         parts.append(revision)
     if not revision or is_changed(pipeline):
@@ -163,9 +167,14 @@ def _find_or_upload_version(client: "Client", pipeline: Path, pipeline_id: str) 
         display_name=name,
         pipelineid=pipeline_id,
         description=f"Compiled from {SOURCE_FOLDER.name}/pipelines/{pipeline.name}",
-        tags=json.dumps({"segmentor": version("segmentor"), "revision": source_revision()}),
+        tags=json.dumps(_tags()),
     )
     return str(uploaded.pipeline_version_id)
+
+
+def _tags() -> dict[str, str]:
+    tags = {"segmentor": version("segmentor"), "revision": source_revision()}
+    return {key: value[:TAG_LENGTH] for key, value in tags.items() if value}
 
 
 def _named(name: str) -> str:

@@ -7,6 +7,7 @@ import typer
 
 from pipelines.commands.door import command
 from pipelines.commands.pipeline_option import Pipeline, PipelineName
+from segmentor.errors import ConfigError
 
 
 @command
@@ -14,6 +15,9 @@ def compile_pipelines(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the files; pipelines/ by default.")
     ] = None,
+    registry: Annotated[
+        str, typer.Option(help="Where your images are: the image parameters' defaults.")
+    ] = "",
     kubernetes: Annotated[
         bool, typer.Option("--kubernetes", help="Manifests that kubectl applies, too.")
     ] = False,
@@ -25,10 +29,12 @@ def compile_pipelines(
     """
     from pipelines.compilation import FOLDER, compile_manifest, compile_segmentation, compile_sweep
 
+    if registry and not output:
+        raise ConfigError("--registry", "no --output", "a folder: the committed files name none")
     folder = output or FOLDER
     compiled = [
-        compile_segmentation(folder / "segmentation.yaml"),
-        compile_sweep(folder / "sweep.yaml"),
+        compile_segmentation(folder / "segmentation.yaml", registry),
+        compile_sweep(folder / "sweep.yaml", registry),
     ]
     for path in compiled:
         typer.echo(path)
@@ -39,7 +45,7 @@ def compile_pipelines(
 
         for pipeline, path in zip((segmentation, sweep), compiled, strict=True):
             manifest = path.with_name(f"{path.stem}.kubernetes.yaml")
-            typer.echo(compile_manifest(pipeline, manifest, version_name(path)))
+            typer.echo(compile_manifest(pipeline, manifest, version_name(path), registry=registry))
 
 
 @command
@@ -54,6 +60,9 @@ def submit(
         typer.Option("--param", "-p", help="A pipeline parameter, name=value; may be repeated."),
     ] = None,
     pipeline: Pipeline = PipelineName.SEGMENTATION,
+    registry: Annotated[
+        str, typer.Option(help="Where your images are, also for runs from the pipelines UI.")
+    ] = "",
     endpoint: Annotated[
         str, typer.Option(help="URL of Kubeflow Pipelines; else what the environment names.")
     ] = "",
@@ -68,17 +77,20 @@ def submit(
     Uploads the pipeline and its version unless they are there, starts a run, and prints the link
     to its page. Credentials come from the environment, as the kfp client has it.
     """
+    from pipelines.compilation import with_registry
     from pipelines.run_command import parameters_for
     from pipelines.submission import submit as submit_run
 
-    submission = submit_run(
-        parameters_for(export, overrides or [], param or [], pipeline.path),
-        pipeline=pipeline.path,
-        endpoint=endpoint,
-        namespace=namespace,
-        experiment=experiment,
-        run_name=run_name,
-        service_account=service_account,
-        wait=wait,
-    )
+    parameters = parameters_for(export, overrides or [], param or [], pipeline.path)
+    with with_registry(pipeline.path, registry) as path:
+        submission = submit_run(
+            parameters,
+            pipeline=path,
+            endpoint=endpoint,
+            namespace=namespace,
+            experiment=experiment,
+            run_name=run_name,
+            service_account=service_account,
+            wait=wait,
+        )
     typer.echo(submission.link)

@@ -152,7 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         _require_unused(self.records.versions, query["display_name"])
         if not any(item["pipeline_id"] == query["pipelineid"] for item in self.records.pipelines):
             raise RefusedError(404, f"no pipeline {query['pipelineid']}")
-        json.loads(query.get("tags", "{}"))
+        for text in itertools.chain(*json.loads(query.get("tags", "{}")).items()):
+            if not 0 < len(text) <= 20:  # Source: kubeflow/pipelines#12999
+                raise RefusedError(400, f"tag '{text}' is not 1 to 20 characters long")
         header = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         parts = list(email.message_from_bytes(header + body, policy=HTTP).iter_parts())
         files = [part for part in parts if part.get_param("name", header="content-disposition")]

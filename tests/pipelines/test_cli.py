@@ -143,3 +143,10 @@ def test_compile_writes_the_committed_pipelines_and_manifests(
         assert (tmp_path / name).read_text() == (repository / "pipelines" / name).read_text()
     manifest = (tmp_path / "sweep.kubernetes.yaml").read_text()
     assert "kind: PipelineVersion" in manifest
+
+
+def test_compile_leaves_the_committed_pipelines_without_a_registry() -> None:
+    result = _run("compile", "--registry", "registry.example/vision")
+
+    assert result.exit_code == 3
+    assert "--registry: no --output, expected a folder" in result.output

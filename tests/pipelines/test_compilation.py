@@ -9,9 +9,11 @@ from pipelines.compilation import (
     compile_manifest,
     compile_segmentation,
     compile_sweep,
+    with_registry,
 )
 from pipelines.parameters import load_pipeline, pipeline_parameters
 from pipelines.segmentation import segmentation
+from segmentor.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,9 @@ def test_both_pipelines_have_the_same_parameters_but_for_what_is_trained():
 
 
 def test_the_manifests_hold_the_same_pipeline_as_the_yaml(tmp_path):
-    path = compile_manifest(segmentation, tmp_path / "manifest.yaml", "0.1.0", "kubeflow")
+    path = compile_manifest(
+        segmentation, tmp_path / "manifest.yaml", "segmentation-0.1.0", "kubeflow"
+    )
     pipeline, version = yaml.safe_load_all(path.read_text())
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
     assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
@@ -38,3 +42,30 @@ def test_the_manifests_hold_the_same_pipeline_as_the_yaml(tmp_path):
     assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "segmentation"
     json_format.ParseDict(version["spec"]["platformSpec"], pipeline_spec_pb2.PlatformSpec())
     assert version["spec"]["pipelineSpec"] == load_pipeline(SEGMENTATION_YAML)
+
+
+@pytest.mark.parametrize("committed", [SEGMENTATION_YAML, SWEEP_YAML])
+def test_with_a_registry_the_images_alone_have_other_defaults(committed):
+    bare = pipeline_parameters(committed)
+    with with_registry(committed, "registry.example/vision") as path:
+        given = pipeline_parameters(path)
+    changed = {name: item.default for name, item in given.items() if item != bare[name]}
+    assert changed == {
+        "data_image": "registry.example/vision/segmentor-data:0.1.0",
+        "trainer_image": "registry.example/vision/segmentor-trainer:0.1.0",
+    }
+
+
+def test_manifests_have_the_registry_too(tmp_path):
+    path = compile_manifest(
+        segmentation, tmp_path / "manifest.yaml", "segmentation-1", registry="localhost:5000"
+    )
+    _pipeline, version = yaml.safe_load_all(path.read_text())
+    parameters = version["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    assert parameters["data_image"]["defaultValue"] == "localhost:5000/segmentor-data:0.1.0"
+
+
+def test_a_registry_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--registry: 'https://r.example', expected a registry"):
+        compile_segmentation(tmp_path / "segmentation.yaml", "https://r.example")
+    assert not list(tmp_path.iterdir())

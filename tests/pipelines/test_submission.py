@@ -11,9 +11,9 @@ import pytest
 from kfp_server import Records
 from submitting import SOURCE, environment, submitted
 
-from pipelines import run_waiting
+from pipelines import run_waiting, submission
 from pipelines.cluster_client import ServerError
-from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
+from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML, with_registry
 from pipelines.parameters import load_pipeline
 from pipelines.submission import submit, version_name
 from segmentor.errors import SegmentorError
@@ -55,6 +55,31 @@ def test_another_file_of_the_same_revision_is_another_version(server, tmp_path):
     submitted(server, pipeline=changed)
     assert len({item["display_name"] for item in server[1].versions}) == 2
     assert len(server[1].pipelines) == 1
+
+
+def test_with_a_registry_a_run_from_the_ui_starts_with_its_images(server):
+    for _ in range(2):
+        with with_registry(SEGMENTATION_YAML, "registry.example/vision") as path:
+            submitted(server, pipeline=path)
+    (version,) = server[1].versions
+    declared = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    image = "registry.example/vision/segmentor-trainer:0.1.0"
+    assert declared["trainer_image"]["defaultValue"] == image
+
+
+def test_versions_of_two_pipelines_have_two_names(server):
+    submitted(server)
+    submitted(server, pipeline=SWEEP_YAML)
+    one, two = server[1].versions
+    assert one["display_name"].startswith("segmentation-0.1.0")
+    assert two["display_name"].startswith("segmentation-sweep-0.1.0")
+
+
+def test_kfp_takes_the_tags_of_a_version_between_releases(server, monkeypatch):
+    monkeypatch.setattr(submission, "version", lambda _package: "0.2.0.dev13+g71e72917804b")
+    monkeypatch.setattr(submission, "source_revision", lambda: "")
+    submitted(server)
+    assert len(server[1].versions) == 1
 
 
 def test_service_account_namespace_experiment_and_name_reach_the_server(server):
