@@ -14,35 +14,42 @@ from numpy.typing import NDArray
 from components.convert_labels.exports import Shape
 from components.convert_labels.run_lengths import (
     Integers,
+    REDRAW,
     Runs,
     runs_of_counts,
     runs_of_many,
 )
+from components.convert_labels.shape_places import corners, place
 from segmentor.errors import MaskError
 
 # A coordinate this far outside is a unit error; the rasteriser would take minutes.
 MAX_COORDINATE = 1e6
+# A mask's box may reach over the edges of its image, but one so much larger is of another image.
+MAX_BOX_IMAGES = 4
+# Boxes of fewer pixels cost nothing, however small the image.
+SMALL_BOX = 1 << 20
 _OUTLINED = ("polygon", "box")
 
 
-def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], places: Sequence[str]) -> list[Runs]:
+def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> list[Runs]:
     """Returns what each shape covers: starts and lengths of runs by columns of the whole image.
 
     Args:
         shapes: The shapes of one image.
         size: (height, width) of the image.
-        places: What to call each shape in errors.
+        where: What to call the image in errors.
 
     Raises:
         MaskError: coordinates that are none, or run lengths that do not add up.
     """
     points = {}
-    for position, (shape, where) in enumerate(zip(shapes, places, strict=True)):
+    for position, shape in enumerate(shapes):
         _check(shape, where)
         if shape.kind in _OUTLINED:
             outline = corners(shape) if shape.kind == "box" else shape.values.tolist()
             if len(outline) < 6:
-                raise MaskError(where, f"{len(outline) // 2} points", "at least 3")
+                found = f"{len(outline) // 2} points"
+                raise MaskError(place(shape, where), found, "at least 3", REDRAW)
             points[position] = outline
     runs: dict[int, Runs] = {}
     if points:
@@ -52,32 +59,21 @@ def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], places: Sequence[
         runs = dict(zip(points, found, strict=True))
     return [
         runs[position] if position in runs else _other_runs(shape, size, where)
-        for position, (shape, where) in enumerate(zip(shapes, places, strict=True))
+        for position, shape in enumerate(shapes)
     ]
-
-
-def corners(shape: Shape) -> list[float]:
-    """Returns the corners of a box, turned clockwise about its centre by its rotation."""
-    left, top, right, bottom = shape.values.tolist()
-    points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-    if shape.rotation:
-        centre = np.array([(left + right) / 2, (top + bottom) / 2])
-        angle = math.radians(shape.rotation)
-        cosine, sine = math.cos(angle), math.sin(angle)
-        points = (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
-    flat: list[float] = points.ravel().tolist()
-    return flat
 
 
 def _check(shape: Shape, where: str) -> None:
     values = shape.values
     # One pass: the largest of what holds a NaN is NaN, and no comparison with it is true.
     if not (np.abs(values).max(initial=0) < math.inf and math.isfinite(shape.rotation)):
-        raise MaskError(where, "a coordinate that is no number", "finite numbers")
+        found = "a coordinate that is no number"
+        raise MaskError(place(shape, where), found, "finite numbers", REDRAW)
     if shape.kind in ("mask", "rle"):
         return
     if np.abs(values).max(initial=0) > MAX_COORDINATE:
-        raise MaskError(where, "a coordinate beyond a million", "pixels of the image")
+        found = "a coordinate beyond a million"
+        raise MaskError(place(shape, where), found, "pixels of the image", REDRAW)
 
 
 def _other_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
@@ -87,15 +83,21 @@ def _other_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
         return _box_mask_runs(shape, size, where)
     stated = (int(shape.values[0]), int(shape.values[1]))
     if stated != size:
-        raise MaskError(where, f"run lengths of {stated}", f"the image's {size}")
-    return runs_of_counts(shape.values[2:].astype(np.int64), size[0] * size[1], where)
+        found = f"run lengths for {stated[1]} x {stated[0]}"
+        expected = f"the image's {size[1]} x {size[0]} (width x height)"
+        raise MaskError(place(shape, where), found, expected, REDRAW)
+    counts = shape.values[2:].astype(np.int64)
+    return runs_of_counts(counts, size[0] * size[1], place(shape, where))
 
 
 def _box_mask_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
     """CVAT's mask: runs by rows of a box; what lies outside the image is cut off."""
     left, top, width, height = (int(value) for value in shape.values[:4])
-    if width < 0 or height < 0 or width * height > 1 << 31:
+    if width < 0 or height < 0:
         raise MaskError(where, f"a box of {width} x {height}", "the size of the mask")
+    if width * height > max(SMALL_BOX, MAX_BOX_IMAGES * size[0] * size[1]):
+        image = f"a box within the image's {size[1]} x {size[0]} (width x height)"
+        raise MaskError(where, f"a mask with a box of {width} x {height}", image)
     starts, lengths = runs_of_counts(shape.values[4:].astype(np.int64), width * height, where)
     edges = np.zeros(width * height + 1, np.int8)
     edges[starts] = 1

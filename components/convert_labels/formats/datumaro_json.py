@@ -53,7 +53,9 @@ def read(files: SourceFiles) -> Export:
     return Export(
         format="Datumaro 1.0",
         classes=tuple(
-            LabelClass(name, palette_colour(position)) for position, name in enumerate(labels[0], 1)
+            LabelClass(name, palette_colour(position))
+            for position, (name, parent) in enumerate(labels[0], 1)
+            if not parent
         ),
         items=items,
         image_folders=("images", ""),
@@ -93,7 +95,7 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
     return (Shape(kind, label, values, z_order, _group(annotation)),)
 
 
-def _item(item: dict[str, Any], subset: str, labels: list[str], notes: Notes) -> Item:
+def _item(item: dict[str, Any], subset: str, labels: list[tuple[str, str]], notes: Notes) -> Item:
     records = []
     for annotation in listed(item.get("annotations", []), f"{item.get('id')}: annotations"):
         if annotation.get("type") not in _PAINTED:
@@ -101,7 +103,7 @@ def _item(item: dict[str, Any], subset: str, labels: list[str], notes: Notes) ->
             continue
         position = annotation.get("label_id")
         known = isinstance(position, int) and 0 <= position < len(labels)
-        label = labels[position] if known else f"label_id {position}"  # type: ignore[index]
+        label = labels[position][0] if known else f"label_id {position}"  # type: ignore[index]
         records.append((label, annotation))
     image = item.get("image")
     image = image if isinstance(image, dict) else {}
@@ -120,11 +122,14 @@ def _group(annotation: dict[str, Any]) -> str:
     return str(annotation.get("group") or "")
 
 
-def _labels(categories: Any, where: str) -> list[str]:
+def _labels(categories: Any, where: str) -> list[tuple[str, str]]:
+    """Returns each label and its parent: "" but for points of skeletons, which are no classes."""
     try:
-        names = [str(label["name"]) for label in categories["label"]["labels"]]
-    except (KeyError, TypeError) as error:
+        listed_labels = categories["label"]["labels"]
+        labels = [(str(label["name"]), str(label.get("parent") or "")) for label in listed_labels]
+    except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{where}: categories", "no label list", "label.labels") from error
+    names = [name for name, parent in labels if not parent]
     if not names or len(set(names)) != len(names):
         raise DataError(f"{where}: categories", "no labels, or one twice", "unique labels")
-    return names
+    return labels

@@ -13,6 +13,7 @@ from tests.components.convert_labels.label_builders import (
     Task,
     camvid_export,
     coco_export,
+    datumaro_export,
     encoded,
     image_files,
     painted,
@@ -183,6 +184,28 @@ def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> N
         assert len(np.unique(mask)) == 4
     report = (tmp_path / "label-report").read_text()
     assert "1 annotations of images that are not listed (left out)" in report
+
+
+def test_points_of_datumaro_skeletons_are_no_classes_and_their_names_may_repeat(
+    tmp_path: Path,
+) -> None:
+    task = overlapping_boxes()
+    path = datumaro_export(task, tmp_path / "e.zip")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(files["annotations/default.json"])
+    # Two skeletons in front of the labels, with CVAT's own names of points: positions move by 4.
+    names = [("man", ""), ("1", "man"), ("dog", ""), ("1", "dog")]
+    skeletons = [{"name": name, "parent": parent} for name, parent in names]
+    content["categories"]["label"]["labels"][:0] = skeletons
+    for item in content["items"]:
+        for annotation in item["annotations"]:
+            annotation["label_id"] += 4
+    files["annotations/default.json"] = json.dumps(content).encode()
+    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
+    for name, mask in masks_of(dataset).items():
+        assert (mask == painted(task, f"{name}.png")).all()
 
 
 def overlapping_boxes() -> Task:

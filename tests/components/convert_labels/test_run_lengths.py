@@ -1,5 +1,7 @@
 """Run lengths, both ways and against pycocotools."""
 
+import tracemalloc
+
 import numpy as np
 import pycocotools.mask as coco
 import pytest
@@ -82,6 +84,18 @@ def test_run_lengths_that_do_not_add_up_are_refused() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
     with pytest.raises(MaskError, match=r"a.png: run lengths that sum to 15, expected 16"):
         shape_runs([shape], (10, 10), ["a.png"])
+
+
+def test_a_mask_whose_box_dwarfs_its_image_is_refused_before_it_takes_memory() -> None:
+    shape = Shape("mask", "car", np.array([0, 0, 40000, 25000, 1e9], np.float64))
+    message = (
+        r"a.png: a mask with a box of 40000 x 25000, expected a box within the image's 20 x 10"
+    )
+    tracemalloc.start()
+    with pytest.raises(MaskError, match=message):
+        shape_runs([shape], (10, 20), ["a.png"])
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("packed", [b"\x00\xff", b"ooooooooooooooooo1", b"o", b"zz~"])
