@@ -78,7 +78,7 @@ app.command(
 app.command(
     epilog=_examples(
         "segmentor submit --export s3://datasets/my-task.zip --wait",
-        "segmentor submit --export s3://datasets/my-task.zip --endpoint http://localhost:8888 "
+        "segmentor submit --export s3://datasets/my-task.zip --endpoint http://localhost:8080 "
         "--param 'classes=road=road+lane_mark' training.epochs=40",
     )
 )(cluster.submit)

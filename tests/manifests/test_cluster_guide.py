@@ -12,6 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from pipelines.cluster_values import check_cluster_values
 from pipelines.compilation import SEGMENTATION_YAML
 from tests.manifests.schemas import problems, tighten
 
@@ -19,7 +20,7 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs/cluster.md"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
 # What the reader's shell has after section 1.
 VARIABLES = dict(re.findall(r"^export (\w+)=(\S+)$", BLOCKS[0], re.M))
-PROGRAMS = {"kubectl", "docker", "segmentor", "curl", "aws", "jq", "images/build.sh"}
+PROGRAMS = {"kubectl", "docker", "segmentor", "curl", "aws", "jq", "kind", "images/build.sh"}
 KEYWORDS = {"for", "do", "done", "export"}
 
 
@@ -31,6 +32,7 @@ def _commands() -> list[list[str]]:
         for line in re.split(r"[\n|;]|&$", text, flags=re.M):
             for name, value in {**VARIABLES, "namespace": "segmentor"}.items():
                 line = line.replace(f"${name}", value)
+            line = re.sub(r"\$\{\w+:\+([^}]*)\}", r"\1", line)
             words = shlex.split(line)
             while words and (words[0] in KEYWORDS or re.fullmatch(r"[A-Z_]+=.*", words[0])):
                 words = [] if words[0] in ("for", "done") else words[1:]
@@ -150,6 +152,37 @@ def test_segmentor_knows_every_flag():
             assert re.search(rf"{flag}\b", result.stdout), (words[1], flag)
 
 
+@pytest.mark.parametrize("registry", ["", "registry.example/vision"])
+def test_what_is_submitted_names_images_with_and_without_a_registry(registry):
+    (block,) = [block for block in BLOCKS if "segmentor submit" in block]
+    script = f"kubectl() {{ :; }}\nsegmentor() {{ printf '%s\\n' \"$@\"; }}\n{block}"
+    result = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, **VARIABLES, "REGISTRY": registry},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = result.stdout.splitlines()
+    assert words[words.index("--registry") + 1] == registry
+    given = dict(words[i + 1].split("=", 1) for i, word in enumerate(words) if word == "--param")
+    prefix = f"{registry}/" if registry else ""
+    assert given["predictor_image"] == f"{prefix}segmentor-predictor:{VARIABLES['VERSION']}"
+    check_cluster_values(given)
+
+
+def test_the_printed_link_is_where_the_ui_is_forwarded_to():
+    forwards = {
+        words[words.index("--namespace") + 2]: words[words.index("--namespace") + 3]
+        for words in COMMANDS
+        if words[1:2] == ["port-forward"]
+    }
+    # One after the other in one shell: no port is taken twice.
+    assert len({ports.split(":")[0] for ports in forwards.values()}) == len(forwards)
+    port = forwards["service/ml-pipeline-ui"].split(":")[0]
+    assert VARIABLES["KFP_ENDPOINT"] == f"http://localhost:{port}"
+
+
 def test_every_pipeline_parameter_exists():
     (submit,) = [words for words in COMMANDS if words[1:2] == ["submit"]]
     given = [submit[i + 1].split("=")[0] for i, word in enumerate(submit) if word == "--param"]
@@ -169,6 +202,8 @@ def test_images_and_the_version_are_the_projects_own(repository):
             assert os.access(repository / words[0], os.X_OK)
             for name in words[1 : words.index("--") if "--" in words else None]:
                 assert (repository / f"images/{name}.Dockerfile").is_file()
+        if words[0] == "kind":
+            assert re.fullmatch(rf"segmentor-(data|trainer|predictor):{VERSION}", words[3])
         if words[0] == "docker":
             assert re.fullmatch(rf".*/segmentor-(data|trainer|predictor):{VERSION}", words[2])
 
