@@ -19,6 +19,9 @@ done
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+# Of what an image is made of; a change elsewhere (a test, a page) is in no image.
+sources=(pyproject.toml constraints.txt images segmentor components serving)
+[ -z "$(git status --porcelain -- "${sources[@]}" 2>/dev/null)" ] || revision+=-dirty
 for name in "${names[@]}"; do
   tag="${REGISTRY:+$REGISTRY/}segmentor-$name:$version"
   DOCKER_BUILDKIT=1 "${DOCKER:-docker}" build --file "images/$name.Dockerfile" --tag "$tag" \

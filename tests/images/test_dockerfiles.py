@@ -144,3 +144,34 @@ def test_the_torch_build_argument_asks_another_index_first_and_for_torch_alone(r
     assert text.index(branch) < text.index("--requirement requirements.txt")
     guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
     assert 'images/build.sh trainer -- --build-arg "TORCH_INDEX_URL=$TORCH_INDEX_URL"' in guide
+
+
+def test_an_image_of_changed_sources_says_so(repository, tmp_path):
+    """images/build.sh in a small repository, with `echo` for docker."""
+
+    def git(*arguments):
+        person = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        command = ["git", "-C", tmp_path, *person, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def built():
+        command = ["bash", tmp_path / "images/build.sh", "data"]
+        environment = {**os.environ, "DOCKER": "echo", "REGISTRY": ""}
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
+        return re.search(r"REVISION=(\S+)", result.stdout)[1]
+
+    for name in ("pyproject.toml", "images/build.sh", "images/data.Dockerfile"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(repository / name, tmp_path / name)
+    assert built() == "unknown"
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "all")
+    revision = git("rev-parse", "HEAD")
+    (tmp_path / "notes.txt").write_text("in no image")
+    assert built() == revision
+    (tmp_path / "segmentor").mkdir()
+    (tmp_path / "segmentor/new.py").write_text("")
+    assert built() == f"{revision}-dirty"

@@ -1,6 +1,7 @@
 """The images as they were built: what is in them, who may run them, how large they are."""
 
 import json
+import re
 
 import pytest
 
@@ -89,7 +90,8 @@ def test_bytecode_is_compiled_and_authorities_are_there(engine, image):
 def test_labels_and_user(engine, image):
     config = engine.api.inspect_image(image)["Config"]
     assert config["Labels"]["org.opencontainers.image.version"] == VERSION
-    assert len(config["Labels"]["org.opencontainers.image.revision"]) == 40
+    revision = config["Labels"]["org.opencontainers.image.revision"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
     assert config["User"] == "1000:0"
     expected = ["python", "-m", "serving"] if image == PREDICTOR else None
     assert config["Entrypoint"] == expected
