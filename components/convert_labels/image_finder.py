@@ -1,6 +1,7 @@
 """Finds the image of an item: inside the export, beside it, or in another place that is named."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from components.convert_labels.source_files import SourceFile, SourceFiles
@@ -12,6 +13,16 @@ def stem(name: str) -> str:
     """Returns a name without an image's extension; other dots belong to the name."""
     path = PurePosixPath(name)
     return str(path.with_suffix("")) if path.suffix.lower() in EXTENSIONS else name
+
+
+def same_letters(name: str) -> str:
+    """Returns a name with letters and their accents composed: macOS zips have them apart."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def by_letters(names: Iterable[str]) -> Mapping[str, str]:
+    """Returns names by their `same_letters`, to look up what a text file calls otherwise."""
+    return {same_letters(name): name for name in names}
 
 
 class ImageFinder:
@@ -34,6 +45,7 @@ class ImageFinder:
         self._where = elsewhere.where if elsewhere is not None else export.where
         self._is_elsewhere = elsewhere is not None
         self._by_stem: list[dict[str, str | list[str]] | None] = [None] * len(self._places)
+        self._by_letters = list(self._by_stem)
 
     def find(self, name: str, image_name: str = "", subset: str = "") -> SourceFile:
         """Returns the image of an item.
@@ -46,21 +58,42 @@ class ImageFinder:
         Raises:
             DataError: no such image, or several.
         """
-        for place, (files, folders) in enumerate(self._places):
-            for folder in folders:
-                for inner in (f"{folder}/{subset}" if subset else folder, folder):
-                    exact = f"{inner}/{image_name}".lstrip("/")
-                    if image_name and exact in files and exact.lower().endswith(EXTENSIONS):
-                        return files[exact]
-                    found = _listed(self._stems(place).get(f"{inner}/{name}".lstrip("/")))
-                    if len(found) > 1:
-                        raise DataError(
-                            name, f"{len(found)} images: {', '.join(found)}", "one image a name"
-                        )
-                    if found:
-                        return files[found[0]]
+        for place, inner in self._folders(subset):
+            files = self._places[place][0]
+            exact = f"{inner}/{image_name}".lstrip("/")
+            if image_name and exact in files and exact.lower().endswith(EXTENSIONS):
+                return files[exact]
+            found = _one(name, self._stems(place).get(f"{inner}/{name}".lstrip("/")))
+            if found:
+                return files[found]
+        for place, inner in self._folders(subset):
+            key = f"{inner}/{name}".lstrip("/")
+            # The last resort: what is found as it is written never gets here.
+            found = "" if key.isascii() else _one(name, self._letters(place).get(same_letters(key)))
+            if found:
+                return self._places[place][0][found]
         remedy = "" if self._is_elsewhere else "say with images=... where they are"
         raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)
+
+    def _folders(self, subset: str) -> Iterator[tuple[int, str]]:
+        """Yields each place and a folder of it where an image may be, best first."""
+        for place, (_, folders) in enumerate(self._places):
+            for folder in folders:
+                if subset:
+                    yield place, f"{folder}/{subset}"
+                yield place, folder
+
+    def _letters(self, place: int) -> dict[str, str | list[str]]:
+        """Returns the images of a place that have other than ASCII letters, by these, composed."""
+        names = self._by_letters[place]
+        if names is None:
+            names = {}
+            for key, found in self._stems(place).items():
+                if not key.isascii():
+                    composed = same_letters(key)
+                    names[composed] = [*_listed(names.get(composed)), *_listed(found)]
+            self._by_letters[place] = names
+        return names
 
     def _stems(self, place: int) -> dict[str, str | list[str]]:
         """Returns the images of a place by their name without extension; made when first needed.
@@ -79,6 +112,17 @@ class ImageFinder:
                     names[key] = [*_listed(names.get(key)), name] if key in names else name
             self._by_stem[place] = names
         return names
+
+
+def _one(name: str, names: str | list[str] | None) -> str:
+    """Returns the image found, or ""."""
+    found = _listed(names)
+    if len(found) > 1:
+        remedy = "rename one, or export as CVAT for images 1.1, which names images in full"
+        raise DataError(
+            name, f"{len(found)} images: {', '.join(found)}", "one image a name", remedy
+        )
+    return found[0] if found else ""
 
 
 def _listed(names: str | list[str] | None) -> list[str]:

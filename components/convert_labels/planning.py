@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from components.convert_labels.conversion import Job
 from components.convert_labels.exports import Export, Item, ShapesLabel
@@ -40,22 +41,46 @@ def plan_jobs(
     group_of, rule = _grouping(export, policies.group_pattern)
 
     def jobs() -> Iterator[Job | Refused]:
-        seen: set[str] = set()
+        seen = Seen(len(export.subsets) > 1)
         for item in export.items():
             sample_id = sample_name(item, export)
             try:
-                job = _job(item, sample_id, group_of, finder, policies)
+                yield seen.checked(_job(item, sample_id, group_of, finder, policies))
             except SegmentorError as error:
                 yield Refused(sample_id, str(error), is_problem=True)
-                continue
-            if sample_id in seen:
-                text = f"{sample_id}: the name twice, expected unique image names in a subset"
-                yield Refused(sample_id, f"{text}; export the tasks one by one", is_problem=True)
-                continue
-            seen.add(sample_id)
-            yield job
 
     return jobs, rule
+
+
+class Seen:
+    """The samples so far: none has the name of another, nor its image."""
+
+    def __init__(self, has_subsets: bool) -> None:
+        self._image_of: dict[str, str] = {}
+        self._sample_of: dict[str, str] | None = {} if has_subsets else None
+
+    def checked(self, job: Job | Refused) -> Job | Refused:
+        """Returns the job; a name that differs in the extension alone gets that.
+
+        Raises:
+            DataError: the name was there before, or the image is that of another subset's sample.
+        """
+        if isinstance(job, Refused):
+            return job
+        image = job.image.name
+        if self._image_of.get(job.id, image) != image:
+            job = replace(job, id=job.id + PurePosixPath(image).suffix)
+        if job.id in self._image_of:
+            expected, remedy = "unique image names in a subset", "export the tasks one by one"
+            raise DataError(job.id, "the name twice", expected, remedy)
+        if self._sample_of is not None:
+            other = self._sample_of.setdefault(f"{job.image.container}:{image}", job.id)
+            if other != job.id:
+                expected = "an image of its own"
+                remedy = "put the images of each subset into a folder of its name"
+                raise DataError(job.id, f"{image}, which is the image of {other}", expected, remedy)
+        self._image_of[job.id] = image
+        return job
 
 
 def sample_name(item: Item, export: Export) -> str:

@@ -13,7 +13,7 @@ from components.convert_labels.formats.segmentation_mask import (
     parse_colour,
     parse_label_map,
 )
-from components.convert_labels.image_finder import stem
+from components.convert_labels.image_finder import by_letters, same_letters, stem
 from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import LabelMapError
 from segmentor.image_io import EXTENSIONS
@@ -51,7 +51,9 @@ def read(files: SourceFiles) -> Export:
         for subset, image_folder, mask_folder in pairs:
             masks = _stems(files, mask_folder)
             images = _stems(files, image_folder)
-            for name in sorted(masks.keys() | images.keys() | _listed(files, subset)):
+            letters = by_letters(masks.keys() | images.keys())
+            listed = {letters.get(same_letters(name), name) for name in _listed(files, subset)}
+            for name in sorted(masks.keys() | images.keys() | listed):
                 label = None
                 if name in masks:
                     file = files[masks[name]]

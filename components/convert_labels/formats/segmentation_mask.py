@@ -1,9 +1,9 @@
 """CVAT's "Segmentation mask 1.1": labelmap.txt, SegmentationClass/*.png, ImageSets, JPEGImages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from components.convert_labels.exports import ColourLabel, Export, Item, Notes
-from components.convert_labels.image_finder import stem
+from components.convert_labels.image_finder import by_letters, same_letters, stem
 from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import DataError, LabelMapError
 from segmentor.label_map import Colour, LabelClass
@@ -95,19 +95,22 @@ def parse_colour(parts: list[str]) -> Colour | None:
 def _lists(files: SourceFiles, masks: dict[str, str]) -> list[tuple[str, list[str]]]:
     """Returns each subset and its names; an export without lists has one subset of all masks."""
     lists = []
+    letters = by_letters(masks)
     for path in files.below(_LISTS):
         if not path.endswith(".txt"):
             continue
         names = [line for line in files[path].read_text().splitlines() if line.strip()]
         # CVAT writes plain names; other tools of this layout may add the extension, or a quote.
-        lists.append((path[len(_LISTS) + 1 : -4], [_plain(name, masks) for name in names]))
+        lists.append((path[len(_LISTS) + 1 : -4], [_plain(name, letters) for name in names]))
     return lists or [("", sorted(masks))]
 
 
-def _plain(name: str, masks: dict[str, str]) -> str:
-    if name in masks:
-        return name
-    name = name.strip()
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = name[1:-1]
-    return name if name in masks else stem(name)
+def _plain(name: str, masks: Mapping[str, str]) -> str:
+    """Returns the mask's name, which may be written otherwise, or the name of an unlabelled one."""
+    plain = name.strip()
+    if len(plain) > 1 and plain[0] == plain[-1] == '"':
+        plain = plain[1:-1]
+    for spelling in (name, plain):
+        if same_letters(spelling) in masks:
+            return masks[same_letters(spelling)]
+    return stem(plain)

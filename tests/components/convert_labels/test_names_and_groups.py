@@ -1,6 +1,8 @@
 """Names of samples, odd ones too, and the groups that a split keeps together."""
 
 import tarfile
+import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import pytest
 
 from tests.components.convert_labels.label_builders import (
     BOX,
+    Drawn,
     Task,
+    camvid_export,
     coco_export,
     cvat_xml,
     datumaro_export,
@@ -16,6 +20,7 @@ from tests.components.convert_labels.label_builders import (
     images_export,
     many_images,
     mask_export,
+    painted,
     write_zip,
 )
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
@@ -57,6 +62,61 @@ def test_duplicate_names_across_tasks_are_refused(
     export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)})
     error = failure(capfd, export, tmp_path)
     assert "x: the name twice, expected unique image names in a subset" in error
+
+
+@pytest.mark.parametrize("export", [images_export, coco_export, datumaro_export])
+def test_names_that_differ_in_the_extension_alone_are_both_kept(
+    export: Callable[[Task, Path], Path], tmp_path: Path
+) -> None:
+    task = Task({"a.jpg": (20, 30), "a.png": (24, 32)})
+    task.shapes = {"a.jpg": [BOX], "a.png": [Drawn("box", "road", [2, 2, 20, 9])]}
+    dataset = convert(export(task, tmp_path / "e.zip"), tmp_path)
+    found = masks_of(dataset)
+    assert list(found) == ["a", "a.png"]
+    for sample, name in zip(dataset.samples, task.images, strict=True):
+        assert dataset.image_content(sample) == image_files(task, "")[name]
+        assert (found[sample.id] > 0).sum() == (painted(task, name) > 0).sum()
+
+
+def test_formats_that_cannot_tell_such_names_apart_say_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"a.jpg": (20, 30), "a.png": (20, 30)}, {"a.jpg": [BOX]})
+    error = failure(capfd, mask_export(task, tmp_path / "e.zip"), tmp_path)
+    assert "a: 2 images: JPEGImages/a.jpg, JPEGImages/a.png, expected one image a name" in error
+    assert "rename one, or export as CVAT for images 1.1" in error
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize(
+    "export", [images_export, mask_export, camvid_export, coco_export, datumaro_export]
+)
+def test_accents_may_be_composed_in_the_labels_and_apart_in_the_zip(
+    export: Callable[[Task, Path], Path], written: str, tmp_path: Path
+) -> None:
+    names = [unicodedata.normalize(written, name) for name in ("über.png", "straße é/ü.png")]
+    task = Task({name: (20, 30) for name in names}, {name: [BOX] for name in names})
+    other = "NFD" if written == "NFC" else "NFC"
+    with zipfile.ZipFile(export(task, tmp_path / "e.zip")) as archive:
+        files = {unicodedata.normalize(other, n): archive.read(n) for n in archive.namelist()}
+    assert not any(name in file for name in names for file in files)
+    dataset = convert(write_zip(tmp_path / "f.zip", files), tmp_path)
+    assert len(dataset.samples) == 2
+    assert all(mask.any() for mask in masks_of(dataset).values())
+
+
+def test_one_image_is_not_two_samples_of_different_subsets(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"x.png": (20, 20)}, {"x.png": [BOX]})
+    xml = cvat_xml(task).replace('name="x.png"', 'name="x.png" subset="train"')
+    image = xml[xml.index("<image") : xml.index("</annotations>")]
+    xml = xml.replace(image, image + image.replace("train", "val"))
+    images = write_zip(tmp_path / "images.zip", image_files(task))
+    export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml})
+    error = failure(capfd, export, tmp_path, "--images", str(images))
+    assert "1 problem: val/x: x.png, which is the image of train/x" in error
+    assert "put the images of each subset into a folder of its name" in error
 
 
 def test_tasks_of_a_project_are_the_groups(tmp_path: Path) -> None:
