@@ -3,7 +3,7 @@
 Higher z_order is on top, and of equal ones the later in the document. Groups do not relabel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from components.convert_labels.exports import Finding, Shape, ShapesLabel
 from components.convert_labels.rasterising import shape_runs
 from components.convert_labels.run_lengths import Integers, Runs
+from components.convert_labels.shape_places import named, place
 from segmentor.errors import MaskError
 
 # A shape that loses more than this to later ones of another class is worth a look.
@@ -44,23 +45,25 @@ def paint(
     """
     height, width = size
     parsed = label.shapes()
-    shapes = sorted(enumerate(parsed), key=lambda pair: (pair[1].z_order, pair[0]))
+    shapes = sorted(parsed, key=lambda shape: shape.z_order)
     # By columns, as COCO's runs go; each pixel holds the position of its shape, 0 for none.
     owners = np.zeros(height * width, np.min_scalar_type(len(shapes)))
     values = np.full(len(shapes) + 1, unlabelled, np.uint8)
-    places = []
-    for owner, (position, shape) in enumerate(shapes, 1):
-        places.append(f"{label.where}, {shape.kind} {position + 1}")
+    for owner, shape in enumerate(shapes, 1):
         if shape.label not in targets:
             known = ", ".join(f"'{name}'" for name in targets)
-            raise MaskError(places[-1], f"label '{shape.label}'", f"one of {known}")
+            raise MaskError(
+                place(shape, label.where),
+                f"label '{shape.label}'",
+                f"one of {known}",
+                "give it another label in CVAT, or delete it",
+            )
         values[owner] = targets[shape.label]
-    covered = shape_runs([shape for _, shape in shapes], size, places)
+    covered = shape_runs(shapes, size, label.where)
     for owner, runs in enumerate(covered, 1):
         _fill(owners, runs, owner)
     flat = cv2.LUT(owners, np.resize(values, 256))[:, 0] if owners.itemsize == 1 else values[owners]
-    named = [(w, shape.label) for w, (_, shape) in zip(places, shapes, strict=True)]
-    findings = _findings(named, covered, owners, flat, values)
+    findings = _findings(shapes, label.where, covered, owners, flat, values)
     findings += _mixed_groups(parsed, label.where)
     mask = cv2.transpose(flat.reshape(width, height))
     return np.asarray(mask, np.uint8), findings
@@ -101,27 +104,33 @@ def _mixed_groups(shapes: tuple[Shape, ...], where: str) -> list[Finding]:
 
 
 def _findings(
-    named: list[tuple[str, str]],
-    covered: list[Runs],
+    shapes: Sequence[Shape],
+    where: str,
+    covered: Sequence[Runs],
     owners: NDArray[np.unsignedinteger],
     flat: NDArray[np.uint8],
     values: NDArray[np.uint8],
 ) -> list[Finding]:
     findings = []
-    for owner, ((where, label), (starts, lengths)) in enumerate(
-        zip(named, covered, strict=True), 1
-    ):
+    for owner, (shape, (starts, lengths)) in enumerate(zip(shapes, covered, strict=True), 1):
         area = int(lengths.sum())
         if area < TINY_PIXELS:
-            findings.append(Finding("tiny shape", f"{where} ('{label}'): {area} pixels"))
+            text = f"{place(shape, where)}: {area} {'pixel' if area == 1 else 'pixels'}"
+            findings.append(Finding("tiny shape", text))
             continue
         span = owners[starts[0] : starts[-1] + lengths[-1]]
         if np.count_nonzero(span == owner) >= (1 - LOSS_REPORTED) * area:
             continue
+        positions = _positions(starts, lengths)
         # What a later shape of the same class covers is not lost.
-        kept = np.count_nonzero(flat[_positions(starts, lengths)] == values[owner])
-        if kept < (1 - LOSS_REPORTED) * area:
-            lost = 100 * (1 - kept / area)
-            text = f"{where} ('{label}') loses {lost:.0f} % of {area:,} pixels to later shapes"
-            findings.append(Finding("overlap", text))
+        lost = positions[flat[positions] != values[owner]]
+        if lost.size > LOSS_REPORTED * area:
+            coverer = shapes[int(np.bincount(owners[lost]).argmax()) - 1]
+            findings.append(
+                Finding(
+                    "overlap",
+                    f"{place(shape, where)} loses {100 * lost.size / area:.0f} % of {area:,} "
+                    f"pixels to later shapes, most to {named(coverer)}",
+                )
+            )
     return findings

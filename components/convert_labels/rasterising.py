@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from components.convert_labels.exports import Shape
 from components.convert_labels.run_lengths import (
-    Integers,
     REDRAW,
+    Integers,
     Runs,
     runs_of_counts,
     runs_of_many,

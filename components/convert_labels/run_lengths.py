@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from segmentor.errors import MaskError
 
+# What to do about a shape that cannot be painted.
+REDRAW = "redraw or delete it in CVAT"
+
 Integers = NDArray[np.int64]
 Runs = tuple[Integers, Integers]
 
@@ -21,10 +24,12 @@ def runs_of_counts(counts: NDArray[np.int64], pixels: int, where: str) -> Runs:
         MaskError: a negative count, or a sum that is not `pixels`.
     """
     if counts.size and counts.min() < 0:
-        raise MaskError(where, f"a run of {counts.min()}", "run lengths of 0 or more")
+        found = f"a run of {counts.min()}"
+        raise MaskError(where, found, "run lengths of 0 or more", REDRAW)
     total = int(counts.sum())
     if total != pixels:
-        raise MaskError(where, f"run lengths that sum to {total:,}", f"{pixels:,} (width x height)")
+        found = f"run lengths that sum to {total:,}"
+        raise MaskError(where, found, f"{pixels:,} (width x height)", REDRAW)
     ends = np.cumsum(counts)
     lengths = counts[1::2]
     starts = ends[1::2] - lengths
@@ -42,10 +47,12 @@ def unpack_counts(packed: bytes, where: str) -> Integers:
     if not codes.size:
         return np.zeros(0, np.int64)
     if codes.min() < 48 or codes.max() > 111 or (codes[-1] - 48) & 0x20:
-        raise MaskError(where, "packed run lengths that cannot be read", "COCO's compressed counts")
+        found = "packed run lengths that cannot be read"
+        raise MaskError(where, found, "COCO's compressed counts", REDRAW)
     last = np.flatnonzero((codes - 48) & 0x20 == 0)
     if np.diff(last, prepend=-1).max() > 12:
-        raise MaskError(where, "a run length of more than 60 bits", "COCO's compressed counts")
+        found = "a run length of more than 60 bits"
+        raise MaskError(where, found, "COCO's compressed counts", REDRAW)
     rows, counts = _unpack([packed])
     return rows.ravel()[: counts[0]]
 

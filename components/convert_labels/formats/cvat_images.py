@@ -78,6 +78,8 @@ def _item(element: Element, notes: Notes) -> Item:
     size = element.get("height", ""), element.get("width", "")
     stated = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else None
     where = f"{element.get('subset')}/{name}" if element.get("subset") else name
+    if element.get("id"):
+        where = f"{where} (image id {element.get('id')})"
     return Item(
         name=stem(name),
         label=ShapesLabel(tuple(records), parse_shape, stated, where),

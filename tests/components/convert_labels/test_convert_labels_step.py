@@ -1,5 +1,6 @@
 """convert_labels as its users run it: outputs, sources, policies, the report, Ctrl-C."""
 
+import html
 import json
 import os
 import signal
@@ -136,9 +137,13 @@ def test_the_report_names_overlaps_groups_tiny_shapes_and_duplicates(tmp_path: P
     files["annotations.xml"] = cvat_xml(task)
     convert(write_zip(tmp_path / "e.zip", files), tmp_path)
     report = (tmp_path / "label-report").read_text()
-    assert "x.png, box 1 (&#x27;road&#x27;) loses 50 % of 400 pixels to later shapes" in report
-    assert "x.png, group 3: car, road; each shape keeps its own label" in report
-    assert "x.png, box 3 (&#x27;traffic light&#x27;): 4 pixels" in report
+    text = html.unescape(report)
+    assert (
+        "x.png (image id 0), box 'road' at x 0..20, y 0..20 loses 50 % of 400 pixels to later "
+        "shapes, most to box 'car' at x 0..20, y 0..10" in text
+    )
+    assert "x.png (image id 0), group 3: car, road; each shape keeps its own label" in text
+    assert "x.png (image id 0), box 'traffic light' at x 30..32, y 5..7: 4 pixels" in text
     assert "y: the same image file as x" in report
     lines = (tmp_path / "dataset" / "findings.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]

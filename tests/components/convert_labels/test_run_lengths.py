@@ -72,7 +72,7 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 ) -> None:
     record = ("mask", cvat_attributes(Drawn("mask", "car", mask, left=left, top=top)))
     (shape,) = parse_shape(record, "mask")
-    flat = filled(*shape_runs([shape], (height, width), ["mask"])[0], height * width)
+    flat = filled(*shape_runs([shape], (height, width), "mask")[0], height * width)
     expected = np.zeros((height, width), np.bool_)
     for y, x in np.argwhere(mask):
         if 0 <= y + top < height and 0 <= x + left < width:
@@ -83,7 +83,7 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 def test_run_lengths_that_do_not_add_up_are_refused() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
     with pytest.raises(MaskError, match=r"a.png: run lengths that sum to 15, expected 16"):
-        shape_runs([shape], (10, 10), ["a.png"])
+        shape_runs([shape], (10, 10), "a.png")
 
 
 def test_a_mask_whose_box_dwarfs_its_image_is_refused_before_it_takes_memory() -> None:
@@ -93,7 +93,7 @@ def test_a_mask_whose_box_dwarfs_its_image_is_refused_before_it_takes_memory() -
     )
     tracemalloc.start()
     with pytest.raises(MaskError, match=message):
-        shape_runs([shape], (10, 20), ["a.png"])
+        shape_runs([shape], (10, 20), "a.png")
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
