@@ -142,6 +142,11 @@ def group_by_pattern(pattern: str) -> Callable[[Item], str]:
             raise DataError(
                 item.name, f"no match of group_pattern '{pattern}'", "one in every image's name"
             )
-        return match.group(1) or "" if expression.groups else match.group(0)
+        group = match.group(1) if expression.groups else match.group(0)
+        if not group:
+            raise DataError(
+                item.name, f"an empty match of group_pattern '{pattern}'", "the name of a group"
+            )
+        return group
 
     return group_of

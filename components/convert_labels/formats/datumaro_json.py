@@ -1,6 +1,7 @@
 """Datumaro 1.0: annotations/<subset>.json with items and their shapes; z order and groups kept."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,8 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
         raise MaskError(where, f"z_order {z_order!r}", "an integer")
     if kind == "bbox":
         attributes = annotation.get("attributes")
-        return (box_shape(label, annotation.get("bbox"), attributes, where, z_order),)
+        box = box_shape(label, annotation.get("bbox"), attributes, where, z_order)
+        return (replace(box, group=_group(annotation)),)
     if kind == "mask":
         rle = annotation.get("rle")
         if not isinstance(rle, dict):

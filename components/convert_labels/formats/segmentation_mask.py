@@ -95,7 +95,8 @@ def parse_colour(parts: list[str]) -> Colour | None:
 def _lists(files: SourceFiles, masks: dict[str, str]) -> list[tuple[str, list[str]]]:
     """Returns each subset and its names; an export without lists has one subset of all masks."""
     lists = []
-    letters = by_letters(masks)
+    images = (stem(name[len(_IMAGES) + 1 :]) for name in files.below(_IMAGES))
+    letters = by_letters([*images, *masks])
     for path in files.below(_LISTS):
         if not path.endswith(".txt"):
             continue
@@ -105,12 +106,12 @@ def _lists(files: SourceFiles, masks: dict[str, str]) -> list[tuple[str, list[st
     return lists or [("", sorted(masks))]
 
 
-def _plain(name: str, masks: Mapping[str, str]) -> str:
-    """Returns the mask's name, which may be written otherwise, or the name of an unlabelled one."""
+def _plain(name: str, known: Mapping[str, str]) -> str:
+    """Returns a name as its mask or image has it, which may be written otherwise."""
     plain = name.strip()
     if len(plain) > 1 and plain[0] == plain[-1] == '"':
         plain = plain[1:-1]
     for spelling in (name, plain):
-        if same_letters(spelling) in masks:
-            return masks[same_letters(spelling)]
+        if same_letters(spelling) in known:
+            return known[same_letters(spelling)]
     return stem(plain)

@@ -208,6 +208,14 @@ def test_points_of_datumaro_skeletons_are_no_classes_and_their_names_may_repeat(
         assert (mask == painted(task, f"{name}.png")).all()
 
 
+def test_boxes_of_datumaro_keep_their_group(tmp_path: Path) -> None:
+    task = overlapping_boxes()
+    for shape in task.shapes["a.png"]:
+        shape.group = 3
+    convert(datumaro_export(task, tmp_path / "e.zip"), tmp_path)
+    assert "group 3: car, road, traffic light" in (tmp_path / "label-report").read_text()
+
+
 def overlapping_boxes() -> Task:
     images = {name: (20, 24) for name in ("a.png", "b.png")}
     labels = ("road", "car", "traffic light")

@@ -105,6 +105,13 @@ def test_accents_may_be_composed_in_the_labels_and_apart_in_the_zip(
     assert all(mask.any() for mask in masks_of(dataset).values())
 
 
+def test_an_unlabelled_image_may_be_called_as_if_it_had_two_extensions(tmp_path: Path) -> None:
+    task = Task({"scan.png.jpg": (20, 30), "b.png": (20, 30)}, {"b.png": [BOX]})
+    found = masks_of(convert(mask_export(task, tmp_path / "e.zip"), tmp_path))
+    assert set(found) == {"scan.png", "b"}
+    assert not found["scan.png"].any()
+
+
 def test_one_image_is_not_two_samples_of_different_subsets(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,5 +143,7 @@ def test_groups_come_from_a_pattern_in_the_name(
     assert {sample.group for sample in dataset.samples} == {f"drive_{n}" for n in range(4)}
     error = failure(capfd, export, tmp_path / "b", "--group-pattern", r"^seq")
     assert "8 problems: drive_0_0000: no match of group_pattern '^seq'" in error
+    error = failure(capfd, export, tmp_path / "d", "--group-pattern", "(x)?")
+    assert "8 problems: drive_0_0000: an empty match of group_pattern '(x)?'" in error
     error = failure(capfd, export, tmp_path / "c", "--group-pattern", "(")
     assert "parameter group_pattern: '(' (missing ), unterminated subpattern" in error
