@@ -64,7 +64,7 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
     _assert_one_error(result, "download the export again")
     # Nothing is done that could be mixed up: another export may take the folder.
     again = _segmentor("run", "--export", tmp_path, "--output", tmp_path / "run")
-    _assert_one_error(again, "no known export format")
+    _assert_one_error(again, "a folder around cut.zip, expected the export itself; give that")
 
 
 def test_an_unknown_class_is_refused_with_the_labels_there_are(
