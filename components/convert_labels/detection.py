@@ -46,7 +46,8 @@ def open_export(files: SourceFiles) -> tuple[Export, SourceFiles]:
                 return reader.read(candidate), candidate
     nested = _exports_inside(files)
     if len(nested) == 1:
-        raise DataError(files.where, f"a folder around {nested[0]}", "the export itself", "give that")
+        around = f"a folder around {nested[0]}"
+        raise DataError(files.where, around, "the export itself", "give that")
     if nested:
         raise DataError(
             files.where,
