@@ -44,8 +44,8 @@ def check_champion(
     compared: no record, or another test set.
     """
     required = f"not below {-max_iou_drop:+g} with {CONFIDENCE:.0%} confidence"
-    folder = ObjectUri.parse(storage_uri)
     try:
+        folder = ObjectUri.parse(storage_uri)
         recorded = json.loads(store.read(folder.child(EVALUATION_FILE)))
         champion = read_scores(store.read(folder.child(PER_IMAGE_FILE)).decode())
     except (StoreError, ValueError, KeyError):

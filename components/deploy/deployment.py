@@ -16,8 +16,9 @@ from components.deploy.inference_service import (
     to_yaml,
     without_what_others_set,
 )
+from components.deploy.live_service import Served, served_now
 from components.deploy.publishing import Publication, publish
-from components.deploy.serving_cluster import Rollout, serve, served_now, storage_uri_of
+from components.deploy.serving_cluster import Rollout, serve
 from segmentor.object_store import ObjectStore
 
 MANIFEST_FILE = "inference_service.yaml"
@@ -53,12 +54,13 @@ def deploy(
     candidate = read_candidate(model, evaluation, parity, plan.test)
     checks = check_candidate(candidate, plan.thresholds)
     store = ObjectStore.from_environment()
-    cluster = previous = None
+    cluster, previous = None, Served(None, "")
     if plan.rollout is not None:
         cluster = Cluster()
-        previous = served_now(cluster, plan.target)
-        if uri := storage_uri_of(previous):
-            checks.append(check_champion(store, uri, candidate, plan.thresholds.max_iou_drop))
+        previous = served_now(cluster, plan.target, store)
+        if previous.uri:
+            drop = plan.thresholds.max_iou_drop
+            checks.append(check_champion(store, previous.uri, candidate, drop))
     require_passed(checks)
     publication = publish(
         store, plan.destination, plan.target.name, plan.version, candidate, checks
@@ -73,9 +75,9 @@ def deploy(
     )
     url = ""
     if cluster is not None and plan.rollout is not None:
-        manifest = without_what_others_set(manifest, previous, FIELD_MANAGER)
+        manifest = without_what_others_set(manifest, previous.live, FIELD_MANAGER)
         url = serve(cluster, plan.target, manifest, candidate, previous, plan.rollout)
-    record = _record(plan, candidate, checks, publication, storage_uri_of(previous), url)
+    record = _record(plan, candidate, checks, publication, previous.uri, url)
     with output_folder(deployment) as folder:
         (folder / MANIFEST_FILE).write_text(to_yaml(manifest), encoding="utf-8")
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

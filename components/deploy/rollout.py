@@ -8,6 +8,7 @@ from typing import Any
 from components.deploy.cluster import ApiAwayError, Cluster, object_path
 from components.deploy.diagnosis import containers_of, diagnose
 from components.deploy.inference_service import STOP, Target, digest_argument
+from components.deploy.live_service import is_stopped, model_digest_of, storage_uri_of
 from segmentor.errors import DeployError
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,11 @@ class _View:
 
 
 def _look(cluster: Cluster, target: Target, model_digest: str) -> _View:
-    service = cluster.get(object_path(target.reference)) or {}
+    service = cluster.get(object_path(target.reference))
+    if service is None or model_digest_of(service) != model_digest:
+        # No waiting will bring it back.
+        found = storage_uri_of(service) + " was deployed" if service else "it was deleted"
+        raise DeployError(_name(target), f"{found} meanwhile", f"the model {model_digest}")
     return _View(
         service.get("metadata", {}).get("resourceVersion", ""),
         service.get("status", {}),
@@ -99,7 +104,7 @@ def _waiting_for(
     cluster: Cluster, target: Target, model_digest: str, service: dict[str, Any]
 ) -> str:
     """Names what is still missing; '' when the model is served."""
-    if service.get("metadata", {}).get("annotations", {}).get(STOP) == "true":
+    if is_stopped(service):
         return f"somebody to remove its annotation {STOP}"
     status = service.get("status", {})
     deployment = cluster.get(
@@ -167,4 +172,8 @@ def _failure(cluster: Cluster, target: Target, view: _View, reason: str) -> Depl
     for finding in findings:
         logger.error("diagnosis name=%s %s", target.name, finding)
     cause = findings[0][:CAUSE_LENGTH] if findings else "nothing was reported"
-    return DeployError(f"InferenceService {target.namespace}/{target.name}", f"{reason}: {cause}")
+    return DeployError(_name(target), f"{reason}: {cause}")
+
+
+def _name(target: Target) -> str:
+    return f"InferenceService {target.namespace}/{target.name}"

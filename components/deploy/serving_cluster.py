@@ -1,22 +1,18 @@
 """Makes a cluster serve a published model: apply, wait, golden request, or back to what was."""
 
-import copy
 import logging
 from dataclasses import dataclass
 from typing import Any
 
+from components.deploy.addresses import find_address
 from components.deploy.candidate import Candidate
-from components.deploy.cluster import FIELD_MANAGER, Cluster, object_path
+from components.deploy.cluster import Cluster, object_path
 from components.deploy.golden import check_served
-from components.deploy.inference_service import (
-    PREFIX,
-    STOP,
-    Target,
-    render_serving_runtime,
-    stopped,
-)
+from components.deploy.inference_service import STOP, Target, stopped
+from components.deploy.live_service import Served, identity_of, model_digest_of, storage_uri_of
 from components.deploy.rollout import Patience, wait_until_served
-from segmentor.errors import DeployError
+from components.deploy.runtime_image import ImageChange, plan_image_change
+from segmentor.errors import DeployError, SegmentorError
 
 logger = logging.getLogger(__name__)
 
@@ -35,90 +31,103 @@ class Rollout:
     max_flipped_fraction: float
 
 
-def served_now(cluster: Cluster, target: Target) -> dict[str, Any] | None:
-    """Returns the live InferenceService, or None when there is none yet."""
-    return cluster.get(object_path(target.reference))
-
-
-def storage_uri_of(service: dict[str, Any] | None) -> str:
-    """Returns where the served model lies; '' when nothing is served."""
-    predictor = (service or {}).get("spec", {}).get("predictor", {})
-    return str(predictor.get("model", {}).get("storageUri", ""))
-
-
 def serve(
     cluster: Cluster,
     target: Target,
     manifest: dict[str, Any],
     candidate: Candidate,
-    previous: dict[str, Any] | None,
+    previous: Served,
     rollout: Rollout,
 ) -> str:
     """Applies the manifest and returns the URL once the cluster serves exactly this model.
+
+    Whatever ends it early, an interrupt too, is raised again after the rollback.
 
     Raises:
         DeployError: the cluster refused, the model did not become ready, or the masks differ. What
             was served before is served again.
     """
+    change = None
     if rollout.predictor_image:
-        runtime = render_serving_runtime(target.namespace, rollout.predictor_image)
-        live = cluster.get(object_path(runtime))
-        cluster.apply(with_what_others_set(runtime, live))
-    cluster.apply(manifest)
-    logger.info("applied name=%s namespace=%s", target.name, target.namespace)
+        change = plan_image_change(cluster, target.namespace, rollout.predictor_image)
     try:
+        if change is not None:
+            change.make(cluster)
+        cluster.apply(manifest)
+        logger.info("applied name=%s namespace=%s", target.name, target.namespace)
         url = wait_until_served(cluster, target, candidate.digest, rollout.patience)
+        url = find_address(url)
         check_served(url, target.name, candidate, rollout.max_flipped_fraction)
-    except DeployError as error:
-        outcome = roll_back(cluster, target, manifest, previous, rollout.patience)
-        raise DeployError(error.where, error.found, error.expected, outcome) from error
+    except BaseException as error:
+        # Who is interrupted is not left the time to wait: a pod is killed 30 s after its SIGTERM.
+        patience = rollout.patience if isinstance(error, Exception) else None
+        outcome = roll_back(cluster, target, manifest, previous, change, patience)
+        logger.error("deployment failed name=%s outcome=%r", target.name, outcome)
+        if isinstance(error, SegmentorError):
+            remedy = "; ".join(filter(None, [error.remedy, outcome]))
+            raise type(error)(error.where, error.found, error.expected, remedy) from error
+        error.add_note(outcome)
+        raise
     return url
-
-
-def with_what_others_set(runtime: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns the ServingRuntime to apply: of one that others have applied, too, only our image.
-
-    Its list of containers has no merge keys, so applying our own would take away what an overlay
-    put there: the engine's argument, the GPU's resources.
-    """
-    managers = (live or {}).get("metadata", {}).get("managedFields", [])
-    others = [entry for entry in managers if entry.get("manager") != FIELD_MANAGER]
-    if live is None or not any("f:spec" in entry.get("fieldsV1", {}) for entry in others):
-        return runtime
-    kept = copy.deepcopy(live_values({**runtime, "metadata": {}}, live))
-    (ours,) = runtime["spec"]["containers"]
-    for container in kept["spec"]["containers"]:
-        if container["name"] == ours["name"]:
-            container["image"] = ours["image"]
-    return {**kept, "metadata": runtime["metadata"]}
 
 
 def roll_back(
     cluster: Cluster,
     target: Target,
     manifest: dict[str, Any],
-    previous: dict[str, Any] | None,
-    patience: Patience,
+    previous: Served,
+    change: ImageChange | None,
+    patience: Patience | None,
 ) -> str:
     """Applies what was live before; returns one clause on how that went.
 
     Where nothing was served before, nothing is served afterwards: the InferenceService stays, to be
-    looked at, and is stopped. The next deployment starts it.
+    looked at, and is stopped. The next deployment starts it. What somebody else has deployed
+    meanwhile stays as it is.
+
+    Args:
+        cluster: Where it was deployed.
+        target: Which InferenceService.
+        manifest: What was applied, or was about to be.
+        previous: What there was before.
+        change: Of the ServingRuntime.
+        patience: How long to wait until it is served; None does not wait.
     """
-    uri = storage_uri_of(previous)
     try:
-        if previous is None or not uri:
-            cluster.apply(stopped(manifest))
-            return f"nothing was served before, so it is stopped (annotation {STOP})"
-        cluster.apply(live_values(manifest, previous))
-        digest = previous["metadata"].get("annotations", {}).get(f"{PREFIX}/model-digest")
-        if digest is None:  # not one of this step's: nothing to recognise its pods by
-            return f"rolled back to {uri}"
-        wait_until_served(cluster, target, digest, patience)
+        live = cluster.get(object_path(target.reference))
+        found = identity_of(live)
+        is_ours = found == identity_of(manifest)
+        if not is_ours and live is not None and found != identity_of(previous.live):
+            return f"{found[0]} was deployed meanwhile, and nothing of it was changed"
+        if change is not None:
+            change.undo(cluster)
+        if not is_ours:
+            return "the InferenceService is as it was before"
+        return _restore(cluster, target, manifest, previous, patience)
     except DeployError as error:
         logger.error("rollback failed name=%s error=%s", target.name, error)
-        return f"the rollback to {uri or 'nothing'} failed too ({error.found})"
-    return f"rolled back to {uri}, which is ready"
+        return f"the rollback to {previous.uri or 'nothing'} failed too ({error.found})"
+
+
+def _restore(
+    cluster: Cluster,
+    target: Target,
+    manifest: dict[str, Any],
+    previous: Served,
+    patience: Patience | None,
+) -> str:
+    if previous.live is None or not previous.uri:
+        cluster.apply(stopped(manifest))
+        named = storage_uri_of(previous.live)
+        why = f" ({named} was not served)" if named else ""
+        return f"nothing was served before{why}, so it is stopped (annotation {STOP})"
+    cluster.apply(live_values(manifest, previous.live))
+    digest = model_digest_of(previous.live)
+    # One that this step did not deploy has nothing to recognise its pods by.
+    if not digest or patience is None:
+        return f"rolled back to {previous.uri}, not waited for"
+    wait_until_served(cluster, target, digest, patience)
+    return f"rolled back to {previous.uri}, which is ready"
 
 
 def live_values(manifest: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:

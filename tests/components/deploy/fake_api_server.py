@@ -215,7 +215,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.rules, self.token, self.faults = rules, token, faults
         self.objects = Objects()
-        self.kserve = FakeKServe(self.objects)
+        self.kserve = FakeKServe(self.objects, faults.with_suffix(".address"))
         self.used: set[tuple[str, str, str]] = set()
 
     def next_fault(self) -> str:

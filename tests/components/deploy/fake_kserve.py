@@ -2,7 +2,8 @@
 
 For each InferenceService it makes the Deployment that KServe would make of it and its
 ServingRuntime, downloads the model by the storage-initializer's rule (a plain prefix), starts
-`python -m serving` with the runtime's own arguments, and writes status as KServe writes it.
+`python -m serving` with the runtime's own arguments, and writes status as KServe writes it: the
+file `address` chooses the form of the cluster's own address, `cluster-ip` or `headless`.
 """
 
 import contextlib
@@ -24,16 +25,24 @@ RUNTIMES = "serving.kserve.io/v1alpha1/servingruntimes"
 DEPLOYMENTS = "apps/v1/deployments"
 PODS = "v1/pods"
 EVENTS = "v1/events"
+# What no registry has.
+MISSING_IMAGE = "registry.example/missing:9"
+ADDRESSES = {
+    # As KServe 0.16 writes both behind a gateway with TLS.
+    "cluster-ip": "https://{name}-predictor.{namespace}.svc.cluster.local",
+    "headless": "http://{name}-predictor.{namespace}.svc.cluster.local",
+}
 
 
 @dataclass
 class Pod:
-    """A predictor process, and the generation of the InferenceService that it serves."""
+    """A predictor process, and the generations of InferenceService and runtime that it has."""
 
     name: str
-    generation: int
+    generation: tuple[int, int]
     port: int
     log: Path
+    image: str
     process: subprocess.Popen | None = None
     initializer_error: str = ""
     arguments: list[str] = field(default_factory=list)
@@ -45,7 +54,14 @@ class Pod:
         return False
 
     def exit_code(self) -> int | None:
-        return 1 if self.initializer_error else self.process.poll()
+        return None if self.process is None else self.process.poll()
+
+    def waits(self) -> bool:
+        """True for ever: its process has not even started."""
+        return bool(self.initializer_error) or self.image == MISSING_IMAGE
+
+    def failed(self) -> bool:
+        return self.waits() or self.exit_code() is not None
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -60,9 +76,9 @@ class Pod:
 class FakeKServe(threading.Thread):
     """Reconciles until stopped; old pods serve until new ones are ready."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, address: Path) -> None:
         super().__init__(daemon=True)
-        self.objects = objects
+        self.objects, self.address = objects, address
         self.folder = Path(tempfile.mkdtemp(prefix="fake-kserve-"))
         self.stopping = threading.Event()
         self.serving: dict[str, Pod] = {}
@@ -93,14 +109,14 @@ class FakeKServe(threading.Thread):
         if service["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
             self.end(key, namespace, name)
             return
-        generation = service["metadata"]["generation"]
         newest = self.starting.get(name) or self.serving.get(name)
-        if newest is None or newest.generation != generation:
-            model = service["spec"]["predictor"]["model"]
-            runtime = self.objects.get((RUNTIMES, namespace, model.get("runtime", "")))
-            if runtime is None:
-                self.objects.set_status(key, _invalid(f"No runtime {model.get('runtime')}"))
-                return
+        model = service["spec"]["predictor"]["model"]
+        runtime = self.objects.get((RUNTIMES, namespace, model.get("runtime", "")))
+        if runtime is None:
+            self.objects.set_status(key, _invalid(f"No runtime {model.get('runtime')}"))
+            return
+        # A change of the runtime restarts every model that it serves.
+        if newest is None or newest.generation != _generation(service, runtime):
             if name in self.starting:
                 self.starting.pop(name).stop()
             self.starting[name] = self.start_pod(namespace, name, service, runtime)
@@ -132,9 +148,10 @@ class FakeKServe(threading.Thread):
         ]
         pod = Pod(
             f"{name}-predictor-{self.pod_count}",
-            service["metadata"]["generation"],
+            _generation(service, runtime),
             port,
             self.folder / f"pod-{self.pod_count}.log",
+            container["image"],
             arguments=arguments,
         )
         deployment = {
@@ -152,6 +169,7 @@ class FakeKServe(threading.Thread):
             _initialize(model["storageUri"], folder)
         except Exception as error:  # whatever it is, it is the init container's log
             pod.initializer_error = f"RuntimeError: {error}"
+        if pod.waits():
             return pod
         placed = {"--model_dir": str(folder), "--http_port": str(port), "--enable_grpc": "false"}
         command = [a for a in arguments if a.split("=")[0] not in (*placed, "--grpc_port")]
@@ -172,7 +190,7 @@ class FakeKServe(threading.Thread):
 
     def update(self, key, namespace: str, name: str) -> None:
         pod = self.starting.get(name)
-        if pod is not None and pod.exit_code() is None and pod.is_ready(name):
+        if pod is not None and not pod.failed() and pod.is_ready(name):
             old = self.serving.get(name)
             self.serving[name] = self.starting.pop(name)
             if old is not None:
@@ -190,7 +208,7 @@ class FakeKServe(threading.Thread):
                 "availableReplicas": int(serving is not None),
             },
         )
-        failed = pod is not None and pod.exit_code() is not None
+        failed = pod is not None and pod.failed()
         self.objects.put((PODS, namespace, name), _pod_object(pod or serving, name, failed))
         if failed:
             event = {
@@ -202,7 +220,15 @@ class FakeKServe(threading.Thread):
                 "lastTimestamp": "2026-01-01T00:00:00Z",
             }
             self.objects.put((EVENTS, namespace, f"{name}-1"), event)
-        self.objects.set_status(key, _status(serving, failed))
+        status = _status(serving, failed)
+        if serving and (form := self.address.read_text() if self.address.exists() else ""):
+            url = ADDRESSES[form].format(name=name, namespace=namespace)
+            status = {**status, "url": status["address"]["url"], "address": {"url": url}}
+        self.objects.set_status(key, status)
+
+
+def _generation(service: dict[str, Any], runtime: dict[str, Any]) -> tuple[int, int]:
+    return service["metadata"]["generation"], runtime["metadata"]["generation"]
 
 
 def _initialize(storage_uri: str, folder: Path) -> None:
@@ -257,6 +283,9 @@ def _pod_object(pod: Pod, name: str, failed: bool) -> dict[str, Any]:
         init["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
         init["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
         main["state"] = {"waiting": {"reason": "PodInitializing"}}
+    elif pod.waits():
+        message = f'Back-off pulling image "{pod.image}"'
+        main["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
     elif failed:
         main["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
         main["lastState"] = {"terminated": {"exitCode": pod.exit_code(), "reason": "Error"}}

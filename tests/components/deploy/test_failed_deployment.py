@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import requests
 import yaml
 
 from components.deploy.__main__ import main
@@ -20,28 +19,6 @@ def test_a_runtime_that_is_not_there_is_named(api_server, plan, tmp_path):
         deploy(*write_artifacts(tmp_path), replace(plan, rollout=rollout))
     assert "RuntimeNotRecognized: No runtime onnx-segmentation" in str(failure.value)
     assert "nothing was served before, so it is stopped" in str(failure.value)
-
-
-def test_a_first_version_that_fails_is_stopped_and_the_next_one_starts(api_server, plan, tmp_path):
-    with pytest.raises(DeployError, match="so it is stopped .annotation serving.kserve.io/stop"):
-        deploy(*write_artifacts(tmp_path / "v1", fault="noise"), replace(plan, version="v1"))
-    live = api_server.service()
-    assert live["metadata"]["annotations"]["serving.kserve.io/stop"] == "true"
-    deploy(*write_artifacts(tmp_path / "v2"), replace(plan, version="v2"))
-    live = api_server.service()
-    assert "serving.kserve.io/stop" not in live["metadata"]["annotations"]
-    url = live["status"]["address"]["url"]
-    assert requests.get(f"{url}/v1/models/road", timeout=10).status_code == 200
-
-
-def test_a_service_that_somebody_stopped_is_said_to_be(api_server, plan, tmp_path):
-    stopped = scaled(NAMESPACE, 1)
-    stopped["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
-    assert api_server.apply(stopped).status_code == 200
-    rollout = replace(plan.rollout, patience=Patience(deadline=0.5, poll=0.1, failure=60))
-    told = "waiting for somebody to remove its annotation serving.kserve.io/stop"
-    with pytest.raises(DeployError, match=told):
-        deploy(*write_artifacts(tmp_path), replace(plan, rollout=rollout))
 
 
 def test_the_deadline_says_what_was_awaited(api_server, plan, tmp_path):

@@ -6,10 +6,8 @@ from dataclasses import replace
 import onnx
 import pytest
 
-from components.deploy.cluster import FIELD_MANAGER
 from components.deploy.deployment import deploy
 from components.deploy.inference_service import render_serving_runtime
-from components.deploy.serving_cluster import with_what_others_set
 from segmentor.contract import METADATA_KEY
 from segmentor.onnx_model import INT8_FILE, OnnxModel
 from tests.builders import scenes, write_dataset
@@ -57,15 +55,3 @@ def test_a_deployment_keeps_the_overlays_engine_and_grants_it_its_limit(
         spec = api_server.request("GET", f"{RUNTIME}/onnx-segmentation").json()["spec"]
         container["image"] = plan.rollout.predictor_image
         assert spec == overlay["spec"]
-
-
-def test_a_runtime_of_the_deploy_step_alone_is_rendered_anew():
-    wanted = render_serving_runtime(NAMESPACE, "segmentor-predictor:new")
-    older = render_serving_runtime(NAMESPACE, "segmentor-predictor:old")
-    older["spec"]["containers"][0]["args"] = ["--of-an-older-release"]
-    older["metadata"]["managedFields"] = [
-        {"manager": FIELD_MANAGER, "fieldsV1": {"f:spec": {}}},
-        {"manager": "kserve", "fieldsV1": {"f:metadata": {}}},
-    ]
-    assert with_what_others_set(wanted, None) == wanted
-    assert with_what_others_set(wanted, older) == wanted
