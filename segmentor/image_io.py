@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from segmentor.errors import ImageError, ImageSizeError
+from segmentor.image_structure import check_structure, check_tags, late_exif
 
 # Pillow tries some forty decoders otherwise, several of them risky on hostile input.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -25,6 +26,8 @@ Image.MAX_IMAGE_PIXELS = None
 _STRETCHED = {"L;2": 85, "L;4": 17}
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
+# Larger images become an array band by band: Pillow's own copies would triple the memory.
+_BAND_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def read_header(content: bytes, where: str = "image", max_pixels: int = MAX_PIXE
         ImageError: not an image of a known format, or more than `max_pixels`.
     """
     with _open(content, where, max_pixels) as image:
-        return _header(image)
+        return _header(image, content, where)
 
 
 def decode_image(
@@ -78,16 +81,19 @@ def decode_with_size(
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Does what `decode_image` does, and returns the source's (height, width), upright, as well."""
     with _open(content, where, max_pixels) as image:
-        header = _header(image)
+        header = _header(image, content, where)
         try:
             if at_least is not None and header.format == "JPEG":
                 height, width = at_least[::-1] if header.orientation in _TRANSPOSED else at_least
                 image.draft("RGB", (width, height))
-            # Only when the tag says so: exif_transpose copies every image otherwise.
-            upright = ImageOps.exif_transpose(image) if header.orientation > 1 else image
-            return _to_rgb(upright), header.size
+            pixels = _to_rgb(image)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise _undecodable(where, error) from error
+        image.close()  # its memory goes before the array is turned
+    # Pillow turns a TIFF itself when it loads the pixels.
+    if header.orientation > 1 and header.format != "TIFF":
+        pixels = _upright(pixels, header.orientation)
+    return pixels, header.size
 
 
 def decode_index(
@@ -150,6 +156,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
     try:
+        check_structure(content, where)
         with warnings.catch_warnings():
             # Damaged EXIF or TIFF tags do not hurt the pixels.
             warnings.simplefilter("ignore")
@@ -171,25 +178,65 @@ def _raw_mode(image: Image.Image) -> str:
     return str(packing[0] if isinstance(packing, tuple) else packing)
 
 
-def _header(image: Image.Image) -> ImageHeader:
+def _header(image: Image.Image, content: bytes, where: str) -> ImageHeader:
+    if image.format == "PNG" and "exif" not in image.info and b"eXIf" in content:
+        image.info["exif"] = late_exif(content)
+    check_tags(_exif(image), where)
     try:
-        orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Of the base class: a PNG's own decodes all pixels when there is no EXIF before them.
+            orientation = int(Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError):
         orientation = 1
     width, height = image.size
-    size = (width, height) if orientation in _TRANSPOSED else (height, width)
+    # The size of a TIFF is as displayed already.
+    is_turned = orientation in _TRANSPOSED and image.format != "TIFF"
+    size = (width, height) if is_turned else (height, width)
     return ImageHeader(image.format or "", size, image.mode, orientation)
+
+
+def _exif(image: Image.Image) -> bytes:
+    text = image.info.get("Raw profile type exif")  # as ImageMagick writes it in a PNG
+    try:
+        return image.info.get("exif") or bytes.fromhex("".join(str(text).split("\n")[3:]))
+    except ValueError:
+        return b""
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         # What is white in them, nobody knows: a conversion would give black, or white, at a guess.
         raise ValueError("32 bits a pixel and channel, 8 or 16 are known")
+    image.load()
+    width, height = image.size
+    if width * height <= _BAND_PIXELS:
+        return _band_to_rgb(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _band_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         # 16-bit grey: 65535 -> 255. Pillow's own convert() would clip everything above 255.
         grey = (np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turns and mirrors (H, W, 3) as EXIF's orientation says: 2..8, others leave it."""
+    if orientation in _TRANSPOSED:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _undecodable(where: str, error: Exception) -> ImageError:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segmentor.errors import ImageError
 from segmentor.image_io import (
@@ -138,3 +138,21 @@ def test_pixels_of_32_bits_are_refused_for_nobody_knows_what_is_white_in_them(dt
     Image.fromarray(np.full((4, 5), 200, dtype)).save(buffer, "TIFF")
     with pytest.raises(ImageError, match="32 bits a pixel and channel"):
         decode_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("height", [21, 2200])
+def test_every_orientation_of_every_format_is_as_pillow_displays_it(kind, orientation, height):
+    """Source: PIL.ImageOps.exif_transpose. 2,200 rows are taken in bands."""
+    pixels = np.zeros((height, 2000 if height > 21 else 34, 3), np.uint8)
+    pixels[: height // 2, :9] = 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(pixels), kind, exif=exif, lossless=True)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    decoded, size = decode_with_size(content)
+    np.testing.assert_array_equal(decoded, expected)
+    assert size == read_header(content).size == expected.shape[:2]
+    assert read_header(content).orientation == orientation
