@@ -1,5 +1,6 @@
 """The configuration as frozen values: unknown keys and wrong types are refused by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -149,10 +150,12 @@ def _check_ranges(config: TrainConfig) -> None:
         "mirror_minutes": 0,
     }
     for key, lowest in at_least.items():
-        if not getattr(training, key) >= lowest:
+        if not lowest <= getattr(training, key) < math.inf:
             raise ConfigError(f"training.{key}", str(getattr(training, key)), f"at least {lowest}")
-    if not training.learning_rate > 0:
+    if not 0 < training.learning_rate < math.inf:
         raise ConfigError("training.learning_rate", str(training.learning_rate), "above 0")
+    if training.momentum >= 1:
+        raise ConfigError("training.momentum", str(training.momentum), "below 1")
     if isinstance(training.workers, int) and training.workers < 0:
         raise ConfigError("training.workers", str(training.workers), "at least 0")
     if config.seed < 0:

@@ -49,7 +49,14 @@ def make_scheduler(
         highest = [group["lr"] for group in optimizer.param_groups]
         total = max(steps, 3)
         # A quarter to warm up; of very short runs more, or the first phase would have no length.
-        return schedulers.OneCycleLR(optimizer, highest, total, pct_start=max(0.25, 1.5 / total))
+        return schedulers.OneCycleLR(
+            optimizer,
+            highest,
+            total,
+            pct_start=max(0.25, 1.5 / total),
+            # It would put its own in place of training.momentum.
+            cycle_momentum=settings.optimizer != "sgd",
+        )
     if settings.scheduler == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
     if settings.scheduler == "plateau":

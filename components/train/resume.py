@@ -68,6 +68,12 @@ def _own_state(running: Path, fingerprint: str) -> RunningState | None:
     is_whole = state is not None and (state.progress.epoch == 0 or (running / BEST).is_file())
     if is_whole and state is not None and state.fingerprint == fingerprint:
         return state
+    if state is not None:
+        logger.warning(
+            "resume kind=none reason=%r epoch_lost=%d",
+            "what an interrupted run left is of other settings or data: it begins anew",
+            state.progress.epoch,
+        )
     shutil.rmtree(running, ignore_errors=True)
     return None
 

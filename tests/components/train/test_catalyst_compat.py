@@ -202,3 +202,14 @@ def test_the_encoder_has_its_own_rate_and_norms_do_not_decay(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert make_scheduler(optimizer, settings, 1) is not None
+
+
+def test_the_momentum_of_sgd_is_the_configured_one_under_one_cycle():
+    """OneCycleLR puts 0.85 to 0.95 in its place unless it is told not to."""
+    settings = settings_of("training.optimizer=sgd", "training.momentum=0.5").training
+    optimizer = make_optimizer(torch.nn.Linear(4, 1), settings)
+    scheduler = make_scheduler(optimizer, settings, 8)
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
