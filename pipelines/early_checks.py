@@ -96,6 +96,10 @@ def _check_deploy_options(values: Mapping[str, Any]) -> None:
     ObjectUri.parse(values["destination"])
     if version := values["version"]:
         require_version(version)
+    if values["deploy_deadline"] <= 0:
+        raise ConfigError(
+            "parameter deploy_deadline", str(values["deploy_deadline"]), "more than 0 seconds"
+        )
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ def segmentation(
     max_flipped_fraction: float = 1e-5,
     max_iou_drop: float = 0.0,
     apply: bool = False,
+    deploy_deadline: int = 600,
     cache_salt: str = "",
     data_image: str = DATA,
     trainer_image: str = TRAINER,
@@ -75,6 +76,7 @@ def segmentation(
         max_flipped_fraction: Largest share of pixels that may differ between torch and ONNX.
         max_iou_drop: How much worse than the served version the model may surely be (95 %).
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
+        deploy_deadline: Seconds that the model has to become ready, before it is rolled back.
         cache_salt: Another value makes every step run again: give one when `source` was replaced.
         data_image: Container image of convert_labels, split and deploy.
         trainer_image: Container image of train, evaluate and export.
@@ -149,6 +151,7 @@ def segmentation(
             max_iou_drop=max_iou_drop,
             predictor_image=predictor_image,
             apply=apply,
+            deadline=deploy_deadline,
             data_image=data_image,
             trainer_image=trainer_image,
             secret=object_store_secret,

@@ -105,6 +105,7 @@ def verify_and_deploy(
     max_iou_drop: float,
     predictor_image: str,
     apply: bool,
+    deadline: int,
     data_image: str,
     trainer_image: str,
     secret: str,
@@ -138,6 +139,7 @@ def verify_and_deploy(
         max_iou_drop=max_iou_drop,
         predictor_image=predictor_image,
         apply=apply,
+        deadline=deadline,
     )
     set_basics(deployed, data_image, hours=6).set_caching_options(False)
     set_object_store(deployed, secret)

@@ -23,6 +23,7 @@ def deploy(
     max_iou_drop: float,
     predictor_image: str,
     apply: bool,
+    deadline: int,
 ):
     """Passes the gate, publishes the model under an immutable version, and makes KServe serve it.
 
@@ -43,6 +44,7 @@ def deploy(
         max_iou_drop: The gate: how much worse than the served version the model may surely be.
         predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
+        deadline: Seconds that the model has to become ready.
     """
     return dsl.ContainerSpec(
         image=DATA,
@@ -80,6 +82,8 @@ def deploy(
             predictor_image,
             "--apply",
             apply,
+            "--deadline",
+            deadline,
             "--deployment",
             deployment.path,
         ],

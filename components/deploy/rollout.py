@@ -9,7 +9,7 @@ from components.deploy.cluster import ApiAwayError, Cluster, object_path
 from components.deploy.diagnosis import containers_of, diagnose
 from components.deploy.inference_service import STOP, Target, digest_argument
 from components.deploy.live_service import is_stopped, model_digest_of, storage_uri_of
-from segmentor.errors import DeployError
+from segmentor.errors import ConfigError, DeployError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ class Patience:
     deadline: float = 600.0
     poll: float = 5.0
     failure: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not self.deadline > 0:
+            raise ConfigError("--deadline", f"{self.deadline:g}", "more than 0 seconds")
 
 
 def wait_until_served(

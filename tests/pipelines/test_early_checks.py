@@ -22,6 +22,7 @@ EXPORT = "s3://datasets/task.zip"
         ("min_iou=1.5", "parameter min_iou: 1.5, expected a value in 0..1"),
         ("model_name=Road Model", "parameter model_name: 'Road Model'"),
         ("destination=/models", "/models: no object store URI"),
+        ("deploy_deadline=0", "parameter deploy_deadline: 0, expected more than 0 seconds"),
         ("version=a b", "parameter version: 'a b'"),
         ("train_overrides='model=tiny", "closed quotes"),
     ],
