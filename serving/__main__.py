@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max_queue", type=int, default=32, help="requests that may wait; more get 503")
     add("--time_limit", type=float, default=30.0, help="seconds a request may take")
     add("--max_body_mib", type=_positive, default=64, help="largest request body, in MiB")
-    add("--max_pixels", type=_positive, default=200_000_000, help="largest image, in pixels")
+    add("--max_pixels", type=_positive, default=120_000_000, help="pixels of one request")
     add("--grace_period", type=float, default=30.0, help="seconds to finish after SIGTERM")
     add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser

@@ -18,7 +18,7 @@ from serving import logs
 from serving.json_body import check_values
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
-from serving.prediction import PredictionRequest, guess_megapixels, predict
+from serving.prediction import PredictionRequest, measure_megapixels, predict
 from serving.refusals import BadInput, Refusal
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
@@ -48,7 +48,8 @@ class SegmentationServicer(InferenceServicer):
         model = await self.dataplane.get_model(request.model_name)
         self.dataplane.check_version(request.model_name, request.model_version)
         async with model.admission.place():
-            job = Job(lambda served: _infer(served, request, self.limits), _megapixels(request))
+            megapixels = await measure_megapixels(request.raw_input_contents)
+            job = Job(lambda served: _infer(served, request, self.limits), megapixels)
             return await self.dataplane.do(request.model_name, job)
 
 
@@ -131,10 +132,6 @@ def _infer(served: ServedModel, request: Any, limits: Limits) -> Any:
         else:
             _fill_contents(output, datatype, array)
     return reply
-
-
-def _megapixels(request: Any) -> float:
-    return max((guess_megapixels(raw) for raw in request.raw_input_contents), default=0)
 
 
 def _read_tensors(request: Any) -> list[Tensor]:

@@ -1,8 +1,10 @@
 """The one pipeline behind every way in: image to mask, with what the wanted reply needs."""
 
+import asyncio
 import contextlib
 import dataclasses
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,10 +79,18 @@ def predict(
     ]
 
 
-def guess_megapixels(body: bytes) -> float:
-    """Guesses the size of the image in a request's body, for its time limit alone."""
-    if len(body) < _SURELY_SMALL_BYTES:
+async def measure_megapixels(bodies: Sequence[bytes]) -> float:
+    """Measures the largest image of a request, for its time limit; small bodies count as 0.
+
+    Headers are read in a thread: they may be large, and the event loop answers the probes.
+    """
+    large = [body for body in bodies if len(body) >= _SURELY_SMALL_BYTES]
+    if not large:
         return 0
+    return await asyncio.to_thread(lambda: max(_megapixels(body) for body in large))
+
+
+def _megapixels(body: bytes) -> float:
     try:
         height, width = read_header(body).size
     except ImageError:

@@ -14,7 +14,7 @@ from serving.prediction import (
     Output,
     Picture,
     PredictionRequest,
-    guess_megapixels,
+    measure_megapixels,
     predict,
 )
 from serving.refusals import Busy
@@ -100,7 +100,8 @@ class PredictRoutes:
         try:
             async with model.admission.place():
                 body = await read(request, limits.max_body_bytes, limits.time_limit_s)
-                job = Job(lambda served: work(served, body), guess_megapixels(body))
+                megapixels = await measure_megapixels([body])
+                job = Job(lambda served: work(served, body), megapixels)
                 return await self.dataplane.do(model_name, job)
         except Busy:
             await discard_body(request, limits.max_body_bytes, limits.time_limit_s)

@@ -1,12 +1,19 @@
 """Bad images and uploads get a 4xx with a reason, and the next client gets its mask."""
 
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refused import UPLOAD, V1, assert_refused, fuzz
+
+from segmentor.image_io import encode_png
 
 pytestmark = pytest.mark.usefixtures("innocent")
 
@@ -32,6 +39,35 @@ def test_decompression_bombs_are_refused_from_the_header(predictor):
         assert "pixels" in error
         assert_refused(predictor.client.post(UPLOAD, files={"file": body}), 413)
     assert predictor.rss_mib() - before < 50
+
+
+def worst_probe_during(predictor, body: bytes) -> tuple[int, float]:
+    """Posts a body; returns its status, and the longest a liveness probe took meanwhile."""
+    times, done = [], threading.Event()
+
+    def probe():
+        with httpx.Client(base_url=predictor.url, timeout=30) as client:
+            while not done.is_set():
+                started = time.perf_counter()
+                client.get("/v2/health/live")
+                times.append(time.perf_counter() - started)
+
+    with ThreadPoolExecutor(1) as pool:
+        probing = pool.submit(probe)
+        status = predictor.client.post(V1, content=body).status_code
+        done.set()
+        probing.result()
+    return status, max(times)
+
+
+def test_large_and_endless_headers_do_not_stop_the_probes(predictor):
+    chunk = struct.pack(">I4sI", 0, b"tRNx", zlib.crc32(b"tRNx"))
+    endless = bomb(8, 8)[:33] + chunk * 2_500_000
+    status, worst = worst_probe_during(predictor, endless)
+    assert (status, worst < 1) == (400, True), worst
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), np.uint8)
+    status, worst = worst_probe_during(predictor, encode_png(noise))
+    assert (status, worst < 0.5) == (200, True), worst
 
 
 @pytest.mark.parametrize(
