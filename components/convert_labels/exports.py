@@ -104,16 +104,29 @@ class Finding:
     text: str
 
 
+# Images that are named with what was left out of them.
+SOME_NAMES = 10
+
+
 @dataclass
 class Notes:
     """What a reader saw and did not turn into pixels: for the report."""
 
     counts: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
+    images: dict[str, list[str]] = field(default_factory=dict)
 
-    def count(self, what: str) -> None:
-        """Counts one occurrence."""
+    def count(self, what: str, image: str = "") -> None:
+        """Counts one occurrence; of the images that have it, the names of the first are kept."""
         self.counts[what] = self.counts.get(what, 0) + 1
+        names = self.images.setdefault(what, [])
+        if image and image not in names and len(names) <= SOME_NAMES:
+            names.append(image)
+
+    def clear(self) -> None:
+        """Forgets what was counted: the items are read again."""
+        self.counts.clear()
+        self.images.clear()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.convert_labels.exports import SOME_NAMES
 from components.convert_labels.quality import LISTED, LabelQuality
 from segmentor.dataset import Dataset, Sample
 from segmentor.digests import digest_bytes
@@ -47,6 +48,7 @@ class ReportFacts:
     format: str
     rules: tuple[tuple[str, str], ...]
     left_out: dict[str, int]
+    left_out_from: dict[str, list[str]]
     unused_classes: tuple[str, ...] = ()
 
 
@@ -62,12 +64,14 @@ def write_label_report(
     _problems(report, quality)
     report.section("How labels became classes")
     report.key_values(facts.rules)
-    _classes(report, quality, facts.unused_classes)
+    if quality.samples:
+        _classes(report, quality, facts.unused_classes)
     _findings(report, quality, facts)
     if folder is not None:
         _near_duplicates(report, quality, Dataset(folder))
-    _sizes(report, quality)
-    _groups(report, quality)
+    if quality.samples:
+        _sizes(report, quality)
+        _groups(report, quality)
     if folder is not None:
         _sheets(report, Dataset(folder))
     path.write_text(report.html(), encoding="utf-8")
@@ -90,7 +94,8 @@ def _summary(report: Report, quality: LabelQuality) -> None:
 def _problems(report: Report, quality: LabelQuality) -> None:
     if quality.problems:
         report.section("Problems")
-        report.notice(f"{len(quality.problems)} samples cannot be converted.", "bad")
+        number = _count(len(quality.problems), "sample")
+        report.notice(f"{number} cannot be converted.", "bad")
         report.table(["what is wrong"], [[problem] for problem in quality.problems])
 
 
@@ -128,13 +133,17 @@ def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> No
 
 
 def _findings(report: Report, quality: LabelQuality, facts: ReportFacts) -> None:
+    nothing = not quality.finding_counts and not quality.skipped and not facts.left_out
+    if nothing and quality.problems:
+        return
     report.section("Findings", "What an annotator should look at. None of it was changed.")
-    if not quality.finding_counts and not quality.skipped and not facts.left_out:
+    if nothing:
         report.notice("Nothing odd was found.", "good")
     for what, count in sorted(facts.left_out.items()):
-        report.notice(f"{count:,} {what}")
+        images = _of_images(facts.left_out_from.get(what, []))
+        report.notice(f"{what[0].upper()}{what[1:]}: {count:,}{images}")
     if quality.skipped:
-        report.notice(f"{len(quality.skipped):,} images left out by a policy")
+        report.notice(f"{_count(len(quality.skipped), 'image')} left out by a policy")
         report.table(["left out"], [[text] for text in quality.skipped[:LISTED]])
     for kind, count in sorted(quality.finding_counts.items()):
         shown = quality.findings[kind]
@@ -220,6 +229,18 @@ def _picture(dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
     image = dataset.image(sample, at_least=(height, width))
     image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return overlay(image, resize_mask(dataset.mask(sample), (height, width)), dataset.label_map)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _of_images(names: Sequence[str]) -> str:
+    """The images to open in CVAT: a region drawn as polyline is a label that is missing."""
+    if not names:
+        return ""
+    more = ", ..." if len(names) > SOME_NAMES else ""
+    return f", in {', '.join(names[:SOME_NAMES])}{more}"
 
 
 def _percent(share: float) -> str:

@@ -97,8 +97,10 @@ def _box_mask_runs(shape: Shape, size: tuple[int, int], where: str) -> Runs:
         raise MaskError(where, f"a box of {width} x {height}", "the size of the mask")
     if width * height > max(SMALL_BOX, MAX_BOX_IMAGES * size[0] * size[1]):
         image = f"a box within the image's {size[1]} x {size[0]} (width x height)"
-        raise MaskError(where, f"a mask with a box of {width} x {height}", image)
-    starts, lengths = runs_of_counts(shape.values[4:].astype(np.int64), width * height, where)
+        found = f"a mask with a box of {width} x {height}"
+        raise MaskError(place(shape, where), found, image, REDRAW)
+    counts = shape.values[4:].astype(np.int64)
+    starts, lengths = runs_of_counts(counts, width * height, place(shape, where))
     edges = np.zeros(width * height + 1, np.int8)
     edges[starts] = 1
     edges[starts + lengths] -= 1

@@ -207,7 +207,8 @@ def _facts(
     unused: tuple[str, ...] = (),
 ) -> ReportFacts:
     rules = _stated(export, mapping, grouping)
-    return ReportFacts(request.source, export.format, rules, export.notes.counts, unused)
+    notes = export.notes
+    return ReportFacts(request.source, export.format, rules, notes.counts, notes.images, unused)
 
 
 def _stated(export: Export, mapping: ClassMapping, grouping: str) -> tuple[tuple[str, str], ...]:

@@ -54,7 +54,7 @@ def read(files: SourceFiles) -> Export:
             raise DataError(f"{file.name}: images", "none", "a list of the task's images")
 
     def items() -> Iterator[Item]:
-        notes.counts.clear()
+        notes.clear()
         for file in found:
             yield from _items(file, subsets[file.name], names[0], notes)
 

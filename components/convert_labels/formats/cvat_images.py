@@ -49,7 +49,7 @@ def read(files: SourceFiles) -> Export:
     notes = Notes()
 
     def items() -> Iterator[Item]:
-        notes.counts.clear()
+        notes.clear()
         for element in elements(file, ("image",)):
             yield _item(element, notes)
 
@@ -67,19 +67,19 @@ def read(files: SourceFiles) -> Export:
 
 def _item(element: Element, notes: Notes) -> Item:
     name = element.get("name", "")
+    where = f"{element.get('subset')}/{name}" if element.get("subset") else name
+    if element.get("id"):
+        where = f"{where} (image id {element.get('id')})"
     records = []
     for child in element:
         if child.tag in PAINTED:
             records.append((child.tag, dict(child.attrib)))
         elif child.tag in NOT_PAINTED:
-            notes.count(f"{child.tag} annotations (no area: not painted)")
+            notes.count(f"{child.tag} annotations (no area: not painted)", where)
         else:
-            notes.count(f"<{child.tag}> elements (unknown: not painted)")
+            notes.count(f"<{child.tag}> elements (unknown: not painted)", where)
     size = element.get("height", ""), element.get("width", "")
     stated = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else None
-    where = f"{element.get('subset')}/{name}" if element.get("subset") else name
-    if element.get("id"):
-        where = f"{where} (image id {element.get('id')})"
     return Item(
         name=stem(name),
         label=ShapesLabel(tuple(records), parse_shape, stated, where),

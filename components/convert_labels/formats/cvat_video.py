@@ -51,7 +51,7 @@ def read(files: SourceFiles) -> Export:
     notes = Notes()
 
     def items() -> Iterator[Item]:
-        notes.counts.clear()
+        notes.clear()
         by_position = sum(len(film.images) for film in found if film.by_position)
         if by_position:
             notes.counts["frames matched to images by the order of their names"] = by_position
@@ -97,7 +97,8 @@ def _keep_shapes(
     number_of = {film.task: number for number, film in enumerate(found)}
     for track, shape in track_shapes(file):
         if shape.tag in NOT_PAINTED:
-            notes.count(f"{shape.tag} annotations (no area: not painted)")
+            place = f"frame {shape.get('frame', '')}"
+            notes.count(f"{shape.tag} annotations (no area: not painted)", place)
         if not _is_painted(shape):
             continue
         attributes = {**shape.attrib, "label": track.get("label", "")}

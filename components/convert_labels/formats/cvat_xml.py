@@ -11,6 +11,7 @@ from defusedxml.ElementTree import iterparse
 from numpy.typing import NDArray
 
 from components.convert_labels.exports import Shape
+from components.convert_labels.run_lengths import REDRAW
 from components.convert_labels.source_files import SourceFile, SourceFiles
 from segmentor.errors import DataError, MaskError
 from segmentor.label_map import Colour, LabelClass, voc_palette
@@ -149,6 +150,7 @@ def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
         MaskError: an attribute that is missing or no number.
     """
     kind, attributes = record
+    where = f"{where} ({kind} '{attributes.get('label', '')}')"
     try:
         return (
             Shape(
@@ -161,9 +163,11 @@ def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
             ),
         )
     except KeyError as error:
-        raise MaskError(where, f"a {kind} without {error}", f"a {kind} as CVAT writes it") from None
+        expected = f"a {kind} as CVAT writes it"
+        raise MaskError(where, f"a {kind} without {error}", expected, REDRAW) from None
     except (ValueError, OverflowError) as error:
-        raise MaskError(where, f"a {kind} that cannot be read ({error})", "numbers") from error
+        found = f"a {kind} that cannot be read ({error})"
+        raise MaskError(where, found, "numbers", REDRAW) from error
 
 
 def _values(kind: str, attributes: Mapping[str, str]) -> NDArray[np.float64]:

@@ -46,7 +46,7 @@ def read(files: SourceFiles) -> Export:
         raise DataError(files.where, "subsets with different labels", "one label list")
 
     def items() -> Iterator[Item]:
-        notes.counts.clear()
+        notes.clear()
         for subset, file in found.items():
             for item in objects(file, "items"):
                 yield _item(item, subset, labels[0], notes)
@@ -101,7 +101,8 @@ def _item(item: dict[str, Any], subset: str, labels: list[tuple[str, str]], note
     records = []
     for annotation in listed(item.get("annotations", []), f"{item.get('id')}: annotations"):
         if annotation.get("type") not in _PAINTED:
-            notes.count(f"{annotation.get('type')} annotations (no area: not painted)")
+            kind = annotation.get("type")
+            notes.count(f"{kind} annotations (no area: not painted)", str(item.get("id", "")))
             continue
         position = annotation.get("label_id")
         known = isinstance(position, int) and 0 <= position < len(labels)

@@ -59,7 +59,7 @@ def test_bad_samples_are_left_out_and_reported_when_a_policy_says_so(tmp_path: P
     dataset = convert(export, tmp_path, "--bad-samples", "skip")
     assert {sample.id for sample in dataset.samples} == {"deep/er/b", "none"}
     report = (tmp_path / "label-report").read_text()
-    assert "1 images left out by a policy" in report
+    assert "1 image left out by a policy" in report
     assert "a.b c.jpg: an image that cannot be decoded" in report
 
 
@@ -141,3 +141,29 @@ def test_a_photograph_stored_turned_is_used_upright(
     files["annotations.xml"] = cvat_xml(turned)
     error = failure(capfd, write_zip(tmp_path / "f.zip", files), tmp_path / "b")
     assert "the image is stored turned (EXIF 6) and was labelled unturned" in error
+
+
+def test_the_report_of_a_failed_conversion_says_nothing_of_samples_that_are_not_there(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"x.png": (20, 20)}, {"x.png": [BOX]})
+    xml = cvat_xml(task).replace('xtl="1.00"', 'xtl="1e12"')
+    export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)})
+    assert "at x " in failure(capfd, export, tmp_path)
+    report = (tmp_path / "label-report").read_text()
+    assert "1 sample cannot be converted." in report
+    assert "redraw or delete it in CVAT" in report
+    for absent in ("is in no image", "Nothing odd was found", "Sizes of images", "Groups"):
+        assert absent not in report
+
+
+def test_what_is_not_painted_is_told_with_its_images(tmp_path: Path) -> None:
+    names = [f"{number:02d}.png" for number in range(12)]
+    task = Task({name: (20, 20) for name in names}, {name: [BOX] for name in names})
+    line = '<polyline label="road" points="1,1;5,5" occluded="0" z_order="0"></polyline>'
+    xml = cvat_xml(task).replace("</image>", f"{line}{line}</image>")
+    convert(write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)}), tmp_path)
+    report = (tmp_path / "label-report").read_text()
+    assert "Polyline annotations (no area: not painted): 24, in 00.png (image id 0), 01" in report
+    assert "09.png (image id 9), ..." in report
+    assert "10.png (image id 10)" not in report

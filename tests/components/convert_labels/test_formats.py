@@ -183,7 +183,7 @@ def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> N
         assert (mask == painted(task, f"{name}.png")).all()
         assert len(np.unique(mask)) == 4
     report = (tmp_path / "label-report").read_text()
-    assert "1 annotations of images that are not listed (left out)" in report
+    assert "Annotations of images that are not listed (left out): 1" in report
 
 
 def test_points_of_datumaro_skeletons_are_no_classes_and_their_names_may_repeat(

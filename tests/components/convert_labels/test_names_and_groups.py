@@ -49,7 +49,7 @@ def test_names_of_project_subsets_do_not_collide(shared_data: Path, tmp_path: Pa
     assert "Test/img0" in ids
     assert {sample.group for sample in dataset.samples} == {"Train", "Test", "Validation"}
     report = (tmp_path / "label-report").read_text()
-    assert "3 polyline annotations (no area: not painted)" in report
+    assert "Polyline annotations (no area: not painted): 3, in " in report
 
 
 def test_duplicate_names_across_tasks_are_refused(

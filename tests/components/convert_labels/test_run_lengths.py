@@ -82,14 +82,15 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 
 def test_run_lengths_that_do_not_add_up_are_refused() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
-    with pytest.raises(MaskError, match=r"a.png: run lengths that sum to 15, expected 16"):
+    with pytest.raises(MaskError, match=r"a.png, mask 'car' at x 0..3, y 0..3: run lengths that sum to 15, expected 16"):
         shape_runs([shape], (10, 10), "a.png")
 
 
 def test_a_mask_whose_box_dwarfs_its_image_is_refused_before_it_takes_memory() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 40000, 25000, 1e9], np.float64))
     message = (
-        r"a.png: a mask with a box of 40000 x 25000, expected a box within the image's 20 x 10"
+        r"a.png, mask 'car' at x 0..39999, y 0..24999: a mask with a box of 40000 x 25000, "
+        r"expected a box within the image's 20 x 10"
     )
     tracemalloc.start()
     with pytest.raises(MaskError, match=message):

@@ -163,7 +163,7 @@ def test_pictures_are_frames_by_their_position_whatever_their_names_count(tmp_pa
         "frame_000003": ["car"],
     }
     report = (tmp_path / "label-report").read_text()
-    assert "3 frames matched to images by the order of their names" in report
+    assert "Frames matched to images by the order of their names: 3" in report
 
 
 @pytest.mark.parametrize(
