@@ -82,7 +82,10 @@ def test_a_cvat_mask_lands_where_its_box_says_and_is_cut_at_the_edges(
 
 def test_run_lengths_that_do_not_add_up_are_refused() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 4, 4, 3, 5, 7], np.float64))
-    with pytest.raises(MaskError, match=r"a.png, mask 'car' at x 0..3, y 0..3: run lengths that sum to 15, expected 16"):
+    with pytest.raises(
+        MaskError,
+        match=r"a.png, mask 'car' at x 0..3, y 0..3: run lengths that sum to 15, expected 16",
+    ):
         shape_runs([shape], (10, 10), "a.png")
 
 
