@@ -24,6 +24,8 @@ from segmentor.errors import MaskError
 
 # A coordinate this far outside is a unit error; the rasteriser would take minutes.
 MAX_COORDINATE = 1e6
+# More pixels than any image has, and few enough that sums of runs stay exact integers.
+MAX_RUN = 1e12
 # A mask's box may reach over the edges of its image, but one so much larger is of another image.
 MAX_BOX_IMAGES = 4
 # Boxes of fewer pixels cost nothing, however small the image.
@@ -70,6 +72,8 @@ def _check(shape: Shape, where: str) -> None:
         found = "a coordinate that is no number"
         raise MaskError(place(shape, where), found, "finite numbers", REDRAW)
     if shape.kind in ("mask", "rle"):
+        if np.abs(values).max(initial=0) > MAX_RUN:
+            raise MaskError(place(shape, where), "a run beyond all images", "run lengths", REDRAW)
         return
     if np.abs(values).max(initial=0) > MAX_COORDINATE:
         found = "a coordinate beyond a million"

@@ -89,6 +89,13 @@ def test_run_lengths_that_do_not_add_up_are_refused() -> None:
         shape_runs([shape], (10, 10), "a.png")
 
 
+@pytest.mark.parametrize("kind", ["mask", "rle"])
+def test_a_run_that_is_no_64_bit_integer_is_refused(kind: str) -> None:
+    shape = Shape(kind, "car", np.array([10, 10, 4, 4, 1e300], np.float64))
+    with pytest.raises(MaskError, match="a run beyond all images"):
+        shape_runs([shape], (10, 10), "a.png")
+
+
 def test_a_mask_whose_box_dwarfs_its_image_is_refused_before_it_takes_memory() -> None:
     shape = Shape("mask", "car", np.array([0, 0, 40000, 25000, 1e9], np.float64))
     message = (
