@@ -6,6 +6,9 @@ import numpy as np
 
 from components.convert_labels.exports import Shape
 
+# What lies beyond is no place, and nobody reads its 300 digits.
+FARTHEST = 1e12
+
 
 def place(shape: Shape, where: str) -> str:
     """Returns the place of a shape of the image `where`, as errors and findings begin."""
@@ -38,7 +41,8 @@ def corners(shape: Shape) -> list[float]:
 def _box(shape: Shape) -> tuple[float, float, float, float] | None:
     """Left, top, right and bottom; of broken shapes too, as far as they tell."""
     values = shape.values
-    if values.size < 4 or not (np.isfinite(values).all() and math.isfinite(shape.rotation)):
+    # Written so that NaN is refused too.
+    if values.size < 4 or not (np.abs(values).max() <= FARTHEST and math.isfinite(shape.rotation)):
         return None
     if shape.kind == "rle":
         return _box_of_runs(shape)

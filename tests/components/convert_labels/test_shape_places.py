@@ -33,6 +33,8 @@ def shape(kind: str, *values: float, rotation: float = 0) -> Shape:
         (shape("rle", 0, 10, 5, 5), "mask 'road'"),
         (shape("polygon", 1, math.nan, 2, 3), "polygon 'road'"),
         (shape("polygon"), "polygon 'road'"),
+        (shape("rle", 10, 10, 5e307, 1.7e308, 1.7e308), "mask 'road'"),
+        (shape("box", 1, 2, 1e300, 4), "box 'road'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
