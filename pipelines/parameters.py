@@ -131,6 +131,9 @@ def _typed(parameter: Parameter, value: Any) -> Value:
         result = read(value) if isinstance(value, str) else value
     except (ValueError, KeyError):
         raise ConfigError(where, f"'{value}'", expected) from None
+    # JSON has one kind of number: a rerun sends 600.0.
+    if types is int and isinstance(result, float) and result.is_integer():
+        result = int(result)
     # bool is an int to Python, and a different type to KFP.
     if not isinstance(result, types) or isinstance(result, bool) != (types is bool):
         raise ConfigError(where, repr(value), expected)
