@@ -137,6 +137,9 @@ def _start(
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-volume.preStopSeconds=0",
+        # Each bucket takes volumes of its own. They grow with their data, yet by default the free
+        # disk divided by their largest size is how many there may be: a few dozen buckets.
+        "-volume.max=10000",
         f"-filer.localSocket={sockets / 'filer.sock'}",
         f"-s3.localSocket={sockets / 's3.sock'}",
         *(f"-{server}.port={number}" for server, number in ports.items()),
