@@ -113,7 +113,6 @@ class Notes:
     """What a reader saw and did not turn into pixels: for the report."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
     images: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, what: str, image: str = "") -> None:
