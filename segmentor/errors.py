@@ -23,6 +23,11 @@ from typing import Self
 FIRST_PROBLEMS = 10
 
 
+def did_you_mean(near: Sequence[str]) -> str:
+    """Returns the remedy that names what is near to a wrong name; "" when nothing is."""
+    return f"did you mean {', '.join(near)}?" if near else ""
+
+
 class SegmentorError(Exception):
     """A failure with a known cause: where it is, what was found, what was expected, what to do."""
 

@@ -4,7 +4,6 @@ import inspect
 import os
 import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 # Albumentations asks PyPI for a newer version at import otherwise.
@@ -70,14 +69,8 @@ def _transform(name: str, arguments: Any) -> Any:
     where = f"processing.augmentation.{name}"
     kind = getattr(albumentations, name, None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
-        names = [item for item in dir(albumentations) if item[:1].isupper()]
-        near = get_close_matches(name, names, 3, 0.5)
-        raise ConfigError(
-            where,
-            "no such transform",
-            "a class of Albumentations",
-            f"did you mean {', '.join(near)}?" if near else "",
-        )
+        # Misspelt names were refused with the configuration; this is another class of the package.
+        raise ConfigError(where, "no such transform", "a transform of Albumentations")
     if not isinstance(arguments, Mapping):
         raise ConfigError(where, f"{arguments!r}", "arguments, such as {p: 0.5}")
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}

@@ -11,7 +11,7 @@ from components.train.schema import read, unknown_key
 from components.train.transform_names import require_transform
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
-from segmentor.errors import ConfigError
+from segmentor.errors import ConfigError, did_you_mean
 from segmentor.nn.network_names import require_known, require_options
 
 AUTO = "auto"
@@ -129,7 +129,7 @@ def _check_weights(source: str) -> None:
         "model.encoder_weights",
         f"'{source}'",
         f"{', '.join(ENCODER_WEIGHTS)}, a file, or an s3:// URI",
-        f"did you mean {near[0]}?" if near else "",
+        did_you_mean(near),
     )
 
 

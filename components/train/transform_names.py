@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from segmentor.errors import ConfigError
+from segmentor.errors import ConfigError, did_you_mean
 
 
 def require_transform(name: str) -> None:
@@ -26,7 +26,7 @@ def require_transform(name: str) -> None:
             f"processing.augmentation.{name}",
             "no such transform",
             "a class of Albumentations",
-            f"did you mean {', '.join(near)}?" if near else "",
+            did_you_mean(near),
         )
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from segmentor.errors import ConfigError
+from segmentor.errors import ConfigError, did_you_mean
 
 ARCHITECTURES = (
     "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet",
@@ -41,7 +41,7 @@ def require_known(architecture: str, encoder: str) -> None:
             "model.architecture",
             f"'{architecture}'",
             f"one of {', '.join(ARCHITECTURES)}",
-            f"did you mean {near[0]}?" if near else "",
+            did_you_mean(near),
         )
     if not _is_encoder(encoder):
         near = _near_encoders(encoder)
@@ -49,7 +49,7 @@ def require_known(architecture: str, encoder: str) -> None:
             "model.encoder",
             f"'{encoder}'",
             "an encoder of segmentation-models-pytorch, or tu-<timm name>",
-            f"did you mean {', '.join(near)}?" if near else "",
+            did_you_mean(near),
         )
 
 
@@ -69,7 +69,7 @@ def require_options(architecture: str, encoder: str, options: Iterable[str]) -> 
             f"model.options.{option}",
             f"no option of {architecture}",
             f"one of {', '.join(sorted(known))}",
-            f"did you mean {near[0]}?" if near else "",
+            did_you_mean(near),
         )
 
 
