@@ -40,13 +40,23 @@ class Patience:
             raise ConfigError("--deadline", f"{self.deadline:g}", "more than 0 seconds")
 
 
-def wait_until_served(
-    cluster: Cluster, target: Target, model_digest: str, patience: Patience
-) -> str:
+@dataclass(frozen=True)
+class Wanted:
+    """What tells the pods that are waited for from others: the model, and the container image.
+
+    `image`: '' when every image is right.
+    """
+
+    model_digest: str
+    image: str = ""
+
+
+def wait_until_served(cluster: Cluster, target: Target, wanted: Wanted, patience: Patience) -> str:
     """Waits until this model, and no other, is served everywhere; returns its URL.
 
     The InferenceService's own Ready condition is not enough: while new pods start, the old ones
-    keep it true. So the Deployment must carry this model's digest and be rolled out.
+    keep it true. So the Deployment must carry this model's digest, and the image, and be rolled
+    out.
 
     Raises:
         DeployError: it failed, or the deadline passed; the message has the likeliest cause.
@@ -58,7 +68,7 @@ def wait_until_served(
         now = time.monotonic()
         pause = min(patience.poll, max(0.0, deadline - now))
         try:
-            view = _look(cluster, target, model_digest)
+            view = _look(cluster, target, wanted)
             if not view.waiting_for:
                 return _url(view.status)
             if view.waiting_for != reported:
@@ -90,23 +100,21 @@ class _View:
     pods: list[dict[str, Any]]
 
 
-def _look(cluster: Cluster, target: Target, model_digest: str) -> _View:
+def _look(cluster: Cluster, target: Target, wanted: Wanted) -> _View:
     service = cluster.get(object_path(target.reference))
-    if service is None or model_digest_of(service) != model_digest:
+    if service is None or model_digest_of(service) != wanted.model_digest:
         # No waiting will bring it back.
         found = storage_uri_of(service) + " was deployed" if service else "it was deleted"
-        raise DeployError(_name(target), f"{found} meanwhile", f"the model {model_digest}")
+        raise DeployError(_name(target), f"{found} meanwhile", f"the model {wanted.model_digest}")
     return _View(
         service.get("metadata", {}).get("resourceVersion", ""),
         service.get("status", {}),
-        _waiting_for(cluster, target, model_digest, service),
-        _pods(cluster, target, model_digest),
+        _waiting_for(cluster, target, wanted, service),
+        _pods(cluster, target, wanted.model_digest),
     )
 
 
-def _waiting_for(
-    cluster: Cluster, target: Target, model_digest: str, service: dict[str, Any]
-) -> str:
+def _waiting_for(cluster: Cluster, target: Target, wanted: Wanted, service: dict[str, Any]) -> str:
     """Names what is still missing; '' when the model is served."""
     if is_stopped(service):
         return f"somebody to remove its annotation {STOP}"
@@ -116,19 +124,22 @@ def _waiting_for(
     )
     if deployment is None:
         return "a Deployment"
-    if digest_argument(model_digest) not in _arguments(deployment["spec"]["template"]):
+    template = deployment["spec"]["template"]
+    if digest_argument(wanted.model_digest) not in _arguments(template):
         return "a Deployment of this version"
+    if wanted.image and wanted.image not in _images(template) and not _has_own_image(service):
+        return f"a Deployment with the image {wanted.image}"
     rollout = deployment.get("status", {})
-    wanted = deployment["spec"].get("replicas", 1)
+    replicas = deployment["spec"].get("replicas", 1)
     if rollout.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "the Deployment to be observed"
     # As `kubectl rollout status` has it.
-    if rollout.get("updatedReplicas", 0) < wanted:
-        return f"{wanted} new pods, {rollout.get('updatedReplicas', 0)} are there"
+    if rollout.get("updatedReplicas", 0) < replicas:
+        return f"{replicas} new pods, {rollout.get('updatedReplicas', 0)} are there"
     if rollout.get("replicas", 0) > rollout["updatedReplicas"]:
         return "old pods to end"
-    if rollout.get("availableReplicas", 0) < wanted:
-        return f"{wanted} pods to be available, {rollout.get('availableReplicas', 0)} are"
+    if rollout.get("availableReplicas", 0) < replicas:
+        return f"{replicas} pods to be available, {rollout.get('availableReplicas', 0)} are"
     ready = _condition(status, "Ready")
     if ready.get("status") != "True":
         return f"Ready ({ready.get('reason') or 'no reason given'})"
@@ -138,6 +149,16 @@ def _waiting_for(
 def _arguments(pod: dict[str, Any]) -> list[str]:
     containers = pod.get("spec", {}).get("containers", [])
     return [argument for container in containers for argument in container.get("args", [])]
+
+
+def _images(pod: dict[str, Any]) -> list[str]:
+    return [container.get("image", "") for container in pod["spec"].get("containers", [])]
+
+
+def _has_own_image(service: dict[str, Any]) -> bool:
+    """True when the InferenceService itself says which image, whatever its runtime says."""
+    model = service.get("spec", {}).get("predictor", {}).get("model", {})
+    return bool(model.get("image") or model.get("runtimeVersion"))
 
 
 def _pods(cluster: Cluster, target: Target, model_digest: str) -> list[dict[str, Any]]:

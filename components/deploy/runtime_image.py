@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.deploy.cluster import FIELD_MANAGER, Cluster, object_path
+from components.deploy.diagnosis import CONTAINER
 from components.deploy.inference_service import render_serving_runtime
 
 
@@ -13,6 +14,12 @@ class ImageChange:
 
     wanted: dict[str, Any]
     earlier: dict[str, Any] | None
+
+    @property
+    def earlier_image(self) -> str:
+        """The image of the predictor before; '' when there was no runtime."""
+        containers = self.earlier["spec"]["containers"] if self.earlier else []
+        return next((item["image"] for item in containers if item["name"] == CONTAINER), "")
 
     def make(self, cluster: Cluster) -> None:
         """Applies what is wanted."""
@@ -41,9 +48,8 @@ def plan_image_change(cluster: Cluster, namespace: str, image: str) -> ImageChan
     # is applied, with another image, and beside it only what this step has held already.
     held = [field for field in live["spec"] if field == "containers" or field in _held(live)]
     earlier = _values(template, live, held)
-    name = template["spec"]["containers"][0]["name"]
     containers = [
-        {**container, "image": image} if container["name"] == name else container
+        {**container, "image": image} if container["name"] == CONTAINER else container
         for container in earlier["spec"]["containers"]
     ]
     return ImageChange({**earlier, "spec": {**earlier["spec"], "containers": containers}}, earlier)

@@ -10,7 +10,7 @@ from components.deploy.cluster import Cluster, object_path
 from components.deploy.golden import check_served
 from components.deploy.inference_service import STOP, Target, stopped
 from components.deploy.live_service import Served, identity_of, model_digest_of, storage_uri_of
-from components.deploy.rollout import Patience, wait_until_served
+from components.deploy.rollout import Patience, Wanted, wait_until_served
 from components.deploy.runtime_image import ImageChange, plan_image_change
 from segmentor.errors import DeployError, SegmentorError
 
@@ -55,7 +55,8 @@ def serve(
             change.make(cluster)
         cluster.apply(manifest)
         logger.info("applied name=%s namespace=%s", target.name, target.namespace)
-        url = wait_until_served(cluster, target, candidate.digest, rollout.patience)
+        wanted = Wanted(candidate.digest, rollout.predictor_image)
+        url = wait_until_served(cluster, target, wanted, rollout.patience)
         url = find_address(url)
         check_served(url, target.name, candidate, rollout.max_flipped_fraction)
     except BaseException as error:
@@ -103,7 +104,8 @@ def roll_back(
             change.undo(cluster)
         if not is_ours:
             return "the InferenceService is as it was before"
-        return _restore(cluster, target, manifest, previous, patience)
+        image = change.earlier_image if change is not None else ""
+        return _restore(cluster, target, manifest, previous, image, patience)
     except DeployError as error:
         logger.error("rollback failed name=%s error=%s", target.name, error)
         return f"the rollback to {previous.uri or 'nothing'} failed too ({error.found})"
@@ -114,6 +116,7 @@ def _restore(
     target: Target,
     manifest: dict[str, Any],
     previous: Served,
+    image: str,
     patience: Patience | None,
 ) -> str:
     if previous.live is None or not previous.uri:
@@ -126,7 +129,7 @@ def _restore(
     # One that this step did not deploy has nothing to recognise its pods by.
     if not digest or patience is None:
         return f"rolled back to {previous.uri}, not waited for"
-    wait_until_served(cluster, target, digest, patience)
+    wait_until_served(cluster, target, Wanted(digest, image), patience)
     return f"rolled back to {previous.uri}, which is ready"
 
 

@@ -49,6 +49,16 @@ class ApiServer:
         """Chooses how KServe writes the cluster's own address from now on."""
         self.port_file.with_suffix(".address").write_text(form)
 
+    def notice_runtimes(self, noticed: bool) -> None:
+        """Chooses whether KServe notices that a ServingRuntime was changed."""
+        late = self.port_file.with_suffix(".late")
+        late.unlink(missing_ok=True) if noticed else late.touch()
+
+    def deployed_image(self) -> str:
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/road-predictor"
+        deployment = self.request("GET", path).json()
+        return deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+
     def apply(self, manifest: dict, manager: str = "kubectl", force: bool = False):
         path = (
             f"/apis/{manifest['apiVersion']}/namespaces/{NAMESPACE}"

@@ -12,7 +12,7 @@ from components.deploy.cluster import Cluster
 from components.deploy.deployment import deploy
 from components.deploy.gate import Thresholds
 from components.deploy.inference_service import render_inference_service
-from components.deploy.rollout import wait_until_served
+from components.deploy.rollout import Wanted, wait_until_served
 from components.deploy.serving_cluster import live_values
 from segmentor.errors import DeployError
 from segmentor.object_store import ObjectUri
@@ -85,7 +85,7 @@ def test_from_first_deployment_to_rollback(api_server, plan, store, tmp_path, ca
     gone = render_inference_service(plan.target, first, "v1", "sha256:gone", {}, "")
     assert api_server.apply(gone, "segmentor-deploy", force=True).status_code == 200
     with pytest.raises(DeployError, match="container storage-initializer: exit code 1 .*No model"):
-        wait_until_served(Cluster(), plan.target, "sha256:gone", PATIENCE)
+        wait_until_served(Cluster(), plan.target, Wanted("sha256:gone"), PATIENCE)
 
     # The Role grants what all of this needed, and nothing more.
     (role, _binding) = yaml.safe_load_all(Path("manifests/base/deployer_rbac.yaml").read_text())

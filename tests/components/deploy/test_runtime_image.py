@@ -1,6 +1,7 @@
 """The ServingRuntime's image: put in, taken back, and nothing else of an overlay touched."""
 
 import contextlib
+import threading
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,20 @@ def test_an_image_that_fails_is_taken_back_with_its_version(api_server, plan, tm
     assert "ImagePullBackOff (Back-off pulling image" in str(failure.value)
     assert "road/v1/, which is ready" in str(failure.value)
     assert _live(api_server)["spec"] == before
+
+
+def test_a_served_model_with_another_image_is_waited_for_until_its_pods_have_it(
+    api_server, plan, tmp_path
+):
+    """Its old pods answer for the same model all the while."""
+    deploy(*write_artifacts(tmp_path / "v1"), plan)
+    api_server.notice_runtimes(False)
+    later = threading.Timer(1.0, api_server.notice_runtimes, [True])
+    later.start()
+    rollout = replace(plan.rollout, predictor_image="segmentor-predictor:0.2.0")
+    deploy(*write_artifacts(tmp_path / "v1"), replace(plan, rollout=rollout))
+    assert api_server.deployed_image() == "segmentor-predictor:0.2.0"
+    later.join()
 
 
 def test_a_manifest_that_is_refused_takes_the_image_back_too(api_server, plan, tmp_path):
