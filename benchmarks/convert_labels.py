@@ -104,25 +104,28 @@ class Used:
 def run_watched(command: list[str]) -> Used:
     """Runs a command; its processes are found by their session, as some outlive their parent."""
     used, cpu = Used(), {}
-    start = time.monotonic()
-    process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(fields[3]) == process.pid:
-                cpu[path] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-                rss = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-                used.largest_rss = max(used.largest_rss, rss)
-        time.sleep(0.05)
-    used.seconds = time.monotonic() - start
-    used.cpu_seconds = sum(cpu.values())
-    if process.returncode:
-        raise SystemExit(process.stderr.read().decode())
+    # A file: a pipe that nobody reads while it runs would fill up and stop it.
+    with tempfile.TemporaryFile() as errors:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        while process.poll() is None:
+            for path in Path("/proc").glob("[0-9]*/stat"):
+                try:
+                    fields = path.read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue  # it ended meanwhile
+                if int(fields[3]) == process.pid:
+                    cpu[path] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                    rss = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+                    used.largest_rss = max(used.largest_rss, rss)
+            time.sleep(0.05)
+        used.seconds = time.monotonic() - start
+        used.cpu_seconds = sum(cpu.values())
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(errors.read().decode())
     return used
 
 
