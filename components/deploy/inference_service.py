@@ -94,6 +94,18 @@ def render_inference_service(
     for key in _PROVENANCE:
         if provenance.get(key):
             annotations[f"{PREFIX}/{key.replace('_', '-')}"] = str(provenance[key])
+    return {
+        **target.reference,
+        "metadata": {
+            **target.reference["metadata"],
+            "labels": {"app.kubernetes.io/part-of": "segmentor"},
+            "annotations": annotations,
+        },
+        "spec": {"predictor": _predictor(target, storage_uri, version, model_digest)},
+    }
+
+
+def _predictor(target: Target, storage_uri: str, version: str, model_digest: str) -> dict[str, Any]:
     predictor: dict[str, Any] = {
         "model": {
             "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
@@ -113,15 +125,7 @@ def render_inference_service(
     }
     if target.service_account:
         predictor["serviceAccountName"] = target.service_account
-    return {
-        **target.reference,
-        "metadata": {
-            **target.reference["metadata"],
-            "labels": {"app.kubernetes.io/part-of": "segmentor"},
-            "annotations": annotations,
-        },
-        "spec": {"predictor": predictor},
-    }
+    return predictor
 
 
 def without_what_others_set(

@@ -55,8 +55,7 @@ def publish(
 ) -> Publication:
     """Uploads the files of a candidate below <destination>/<name>/<version>/.
 
-    model.onnx goes last: whoever sees it sees a whole version. An interrupted publish is completed
-    by the next one.
+    An interrupted publish is completed by the next one.
 
     Args:
         store: Where to.
@@ -82,7 +81,16 @@ def publish(
         logger.info("already published uri=%s digest=%s", publication.uri, candidate.digest)
         return publication
     store.ensure_bucket(folder.bucket)
-    record = describe(name, version, candidate, checks)
+    _upload(store, folder, candidate, describe(name, version, candidate, checks))
+    arrived = digest_bytes(store.read(folder.child(MODEL_FILE)))
+    if arrived != candidate.digest:
+        raise StoreError(str(folder), f"a model with digest {arrived}", candidate.digest)
+    return publication
+
+
+def _upload(
+    store: ObjectStore, folder: ObjectUri, candidate: Candidate, record: dict[str, Any]
+) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         written = Path(temporary) / "written"
         for file, content in candidate.samples.items():
@@ -91,16 +99,11 @@ def publish(
         for file, kind in _MEDIA_TYPES.items():
             if file in candidate.files:
                 store.upload_file(candidate.files[file], folder.child(file), kind)
-        written.write_text(
-            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            encoding="utf-8",
-        )
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        written.write_text(text, encoding="utf-8")
         store.upload_file(written, folder.child(RECORD_FILE), "application/json")
+        # Last: whoever sees it sees a whole version.
         store.upload_file(candidate.files[MODEL_FILE], folder.child(MODEL_FILE))
-    arrived = digest_bytes(store.read(folder.child(MODEL_FILE)))
-    if arrived != candidate.digest:
-        raise StoreError(str(folder), f"a model with digest {arrived}", candidate.digest)
-    return publication
 
 
 def describe(
