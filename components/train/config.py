@@ -12,14 +12,15 @@ from components.train.transform_names import require_transform
 from segmentor.contract import SizePolicy
 from segmentor.digests import digest_json
 from segmentor.errors import ConfigError, did_you_mean
-from segmentor.nn.network_names import require_known, require_options
+from segmentor.nn.network_names import likely_stride, require_known, require_options
 
 AUTO = "auto"
 NONE = "none"
 ENCODER_WEIGHTS = (NONE, "imagenet", "efficientnet-lite0")
-# Of `training.loss`; which of them a binary network takes, and which one of several classes, is
-# known with the data set (losses.py).
-LOSSES = ("dice", "bce", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
+# Of `training.loss`; which kind of network it is, is known with the data set.
+BINARY_LOSSES = ("dice", "bce", "focal", "jaccard", "tversky", "lovasz")
+MULTICLASS_LOSSES = ("dice", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
+LOSSES = tuple(dict.fromkeys((*BINARY_LOSSES, *MULTICLASS_LOSSES)))
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,58 @@ def to_train_config(value: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: a key is unknown (with the nearest right one) or missing, a value has the
             wrong type, or is out of its range; or there is no such architecture, encoder, loss or
-            augmentation.
+            augmentation, or it has no such argument.
     """
     config = read(TrainConfig, value, "")
     _check_ranges(config)
+    _check_processing(config.processing)
     _check_loss(config.training.loss)
     _check_weights(config.model.encoder_weights)
     model = config.model
     require_known(model.architecture, model.encoder)
     require_options(model.architecture, model.encoder, model.options)
-    for name in config.processing.augmentation:
-        require_transform(name)
+    for name, arguments in config.processing.augmentation.items():
+        require_transform(name, arguments)
+    stride = likely_stride(model.architecture, model.options)
+    if config.processing.size != AUTO and stride is not None:
+        require_multiples(config.processing.size, stride, model.architecture)
     return config
+
+
+def require_multiples(size: Any, stride: int, architecture: str) -> None:
+    """Refuses a size that the network cannot halve as often as it has to.
+
+    Raises:
+        ConfigError: the size is no multiple of the network's stride, with the nearest that is.
+    """
+    height, width = size
+    if height % stride or width % stride:
+        right = [max(stride, round(length / stride) * stride) for length in (height, width)]
+        raise ConfigError(
+            "processing.size",
+            f"{height} x {width}",
+            f"multiples of {stride}, the stride of {architecture}",
+            f"set processing.size=[{right[0]},{right[1]}]",
+        )
+
+
+def require_losses(terms: Mapping[str, float], is_binary: bool) -> None:
+    """Refuses losses of another kind of network.
+
+    Raises:
+        ConfigError: no terms, an unknown one, or one of another kind.
+    """
+    allowed = BINARY_LOSSES if is_binary else MULTICLASS_LOSSES
+    if not terms:
+        raise ConfigError("training.loss", "no terms", f"some of {', '.join(allowed)}")
+    for name in terms:
+        if name not in allowed:
+            kind = "binary" if is_binary else "multiclass"
+            raise ConfigError(
+                f"training.loss.{name}",
+                f"no loss of a {kind} network",
+                f"one of {', '.join(allowed)}",
+            )
 
 
 def network_digest(config: TrainConfig) -> str:
@@ -116,7 +157,7 @@ def _check_loss(loss: str | dict[str, float]) -> None:
     for name, weight in loss.items():
         if name not in LOSSES:
             raise unknown_key(f"training.loss.{name}", [f"training.loss.{n}" for n in LOSSES])
-        if not weight > 0:
+        if not 0 < weight < math.inf:
             raise ConfigError(f"training.loss.{name}", str(weight), "a weight above 0")
 
 
@@ -160,7 +201,19 @@ def _check_ranges(config: TrainConfig) -> None:
         raise ConfigError("training.workers", str(training.workers), "at least 0")
     if config.seed < 0:
         raise ConfigError("seed", str(config.seed), "at least 0")
-    if config.processing.max_pixels < 1024:
-        raise ConfigError("processing.max_pixels", str(config.processing.max_pixels), ">= 1024")
-    if config.processing.size != AUTO and min(config.processing.size) < 1:
-        raise ConfigError("processing.size", str(config.processing.size), "positive values")
+    weights = training.class_weights
+    if isinstance(weights, list) and not all(0 < weight < math.inf for weight in weights):
+        raise ConfigError("training.class_weights", str(weights), "positive weights, one a class")
+
+
+def _check_processing(processing: ProcessingSettings) -> None:
+    if processing.max_pixels < 1024:
+        raise ConfigError("processing.max_pixels", str(processing.max_pixels), "at least 1024")
+    if processing.size != AUTO and min(processing.size) < 1:
+        raise ConfigError("processing.size", str(processing.size), "positive values")
+    if not all(0 < value < math.inf for value in processing.std):
+        raise ConfigError(
+            "processing.std", str(list(processing.std)), "values above 0: pixels are divided by it"
+        )
+    if not all(math.isfinite(value) for value in processing.mean):
+        raise ConfigError("processing.mean", str(list(processing.mean)), "finite values")

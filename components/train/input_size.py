@@ -2,10 +2,9 @@
 
 import math
 
-from components.train.config import AUTO, TrainConfig
+from components.train.config import AUTO, TrainConfig, require_multiples
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset, Sample
-from segmentor.errors import ConfigError
 
 
 def input_spec(config: TrainConfig, train_set: Dataset, stride: int) -> InputSpec:
@@ -20,14 +19,7 @@ def input_spec(config: TrainConfig, train_set: Dataset, stride: int) -> InputSpe
     else:
         assert not isinstance(processing.size, str)
         size = processing.size
-    if size[0] % stride or size[1] % stride:
-        right = tuple(max(stride, round(value / stride) * stride) for value in size)
-        raise ConfigError(
-            "processing.size",
-            f"{size[0]} x {size[1]}",
-            f"multiples of {stride}, the stride of {config.model.architecture}",
-            f"set processing.size=[{right[0]},{right[1]}]",
-        )
+    require_multiples(size, stride, config.model.architecture)
     return InputSpec(size, processing.size_policy, stride, processing.mean, processing.std)
 
 

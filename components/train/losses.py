@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segmentor.errors import ConfigError
+from components.train.config import require_losses
 from segmentor.label_map import IGNORE_INDEX
 
-_BINARY = ("dice", "bce", "focal", "jaccard", "tversky", "lovasz")
-_MULTICLASS = ("dice", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
 _WEIGHTED = {"dice": smp.losses.DiceLoss, "focal": smp.losses.FocalLoss}
 
 
@@ -42,22 +40,10 @@ class SegmentationLoss(nn.Module):
                 network, BCE alone uses them.
 
         Raises:
-            ConfigError: no terms, an unknown one, or a weight that is not positive.
+            ConfigError: no terms, or one of another kind of network.
         """
         super().__init__()
-        allowed = _BINARY if is_binary else _MULTICLASS
-        if not terms:
-            raise ConfigError("training.loss", "no terms", f"some of {', '.join(allowed)}")
-        for name, weight in terms.items():
-            if name not in allowed:
-                kind = "binary" if is_binary else "multiclass"
-                raise ConfigError(
-                    f"training.loss.{name}",
-                    f"no loss of a {kind} network",
-                    f"one of {', '.join(allowed)}",
-                )
-            if not weight > 0:
-                raise ConfigError(f"training.loss.{name}", str(weight), "a weight above 0")
+        require_losses(terms, is_binary)
         self.weights = dict(terms)
         self.is_binary = is_binary
         weights = None if class_weights is None else torch.tensor(list(class_weights))

@@ -7,11 +7,12 @@ take seconds. Where they are not installed, nothing is known and nothing is refu
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from segmentor.errors import ConfigError, did_you_mean
 
@@ -73,16 +74,43 @@ def require_options(architecture: str, encoder: str, options: Iterable[str]) -> 
         )
 
 
-@cache
 def architecture_options(architecture: str) -> frozenset[str]:
     """The arguments of an architecture's class that are options; empty where SMP is not there."""
+    return frozenset(_arguments(architecture)) - _NO_OPTIONS
+
+
+def likely_stride(architecture: str, options: Mapping[str, Any]) -> int | None:
+    """The stride that the architecture will have with these options; None where that is unknown.
+
+    The network itself decides when it is built (`network.network_stride`). Source: `output_stride`
+    of SMP's encoders, the lesser of what the architecture asks for and 2 ** depth.
+    """
+    given = {**_arguments(architecture.lower()), **options}
+    depth, asked = given.get("encoder_depth"), given.get("encoder_output_stride", 32)
+    # DPT's encoders are vision transformers: their stride is the size of a patch.
+    if architecture.lower() == "dpt" or not (isinstance(depth, int) and isinstance(asked, int)):
+        return None
+    return int(min(asked, 2**depth))
+
+
+@cache
+def _arguments(architecture: str) -> dict[str, Any]:
+    """The arguments of an architecture's class and their defaults, None where there is none."""
     for text in _sources("segmentation_models_pytorch", "decoders", "*/model.py"):
         for item in ast.parse(text).body:
             if isinstance(item, ast.ClassDef) and item.name.lower() == architecture:
-                made = [f for f in item.body if getattr(f, "name", "") == "__init__"]
-                names = {a.arg for f in made if isinstance(f, ast.FunctionDef) for a in f.args.args}
-                return frozenset(names - _NO_OPTIONS)
-    return frozenset()
+                for made in item.body:
+                    if isinstance(made, ast.FunctionDef) and made.name == "__init__":
+                        return _defaults(made.args)
+    return {}
+
+
+def _defaults(arguments: ast.arguments) -> dict[str, Any]:
+    names = [argument.arg for argument in arguments.args]
+    last = names[len(names) - len(arguments.defaults) :]
+    values = zip(last, arguments.defaults, strict=True)
+    known = {name: item.value for name, item in values if isinstance(item, ast.Constant)}
+    return {name: known.get(name) for name in names}
 
 
 @cache

@@ -6,7 +6,7 @@ import yaml
 from components.train.compose import compose_config, presets, split_overrides, to_yaml
 from components.train.config import LOSSES, to_train_config
 from components.train.losses import SegmentationLoss
-from components.train.transform_names import transforms
+from components.train.transform_names import transform_arguments, transforms
 from segmentor.errors import ConfigError
 
 
@@ -71,10 +71,18 @@ def test_a_transform_can_be_added_and_removed():
         ("processing.mean=[0,0,zero]", "a list of 3 values"),
         ("training.loss={dice: much}", "auto or a mapping"),
         ("training.loss={dise: 1}", "did you mean training.loss.dice?"),
-        ("training.loss={foo: 1}", "one of dice, bce, cross_entropy, focal"),
+        ("training.loss={foo: 1}", "one of dice, bce, focal, jaccard"),
         ("training.loss={}", "no terms"),
         ("training.loss={dice: 0}", "a weight above 0"),
         ("+processing.augmentation.GausNoise={p: 1}", "did you mean GaussNoise"),
+        ("+processing.augmentation.GaussNoise={prop: 1}", "std_range"),
+        ("+processing.augmentation.VerticalFlip={prob: 1}", "no argument of VerticalFlip"),
+        ("+processing.augmentation.VerticalFlip=0.5", "arguments, such as {p: 0.5}"),
+        ("processing.std=[0,0.2,0.2]", "values above 0"),
+        ("processing.mean=[inf,0,0]", "finite values"),
+        ("processing.size=[60,96]", "set processing.size=[64,96]"),
+        ("training.loss={dice: inf}", "a weight above 0"),
+        ("training.class_weights=[1,-1]", "positive weights, one a class"),
         ("training.epochs", "no '='"),
         ("training.loss={dice: 1", "training.loss={dice: 1"),
         ("training.mirror=null", "a text"),
@@ -102,6 +110,22 @@ def test_the_transforms_are_those_of_the_installed_albumentations():
         if isinstance(value, type) and issubclass(value, albumentations.BasicTransform)
     }
     assert transforms() >= found
+
+
+def test_every_transform_accepts_its_own_arguments():
+    """What is read from the source is what the installed classes take."""
+    import inspect
+
+    import albumentations
+
+    for name, value in vars(albumentations).items():
+        if isinstance(value, type) and issubclass(value, albumentations.BasicTransform):
+            taken = inspect.signature(value.__init__).parameters.values()
+            known = transform_arguments(name)
+            if any(item.kind is item.VAR_KEYWORD for item in taken):
+                continue
+            assert known is None or {item.name for item in taken} - {"self"} <= known, name
+    assert transform_arguments("VerticalFlip") == {"p", "strict"}
 
 
 def test_the_losses_of_the_configuration_are_those_that_can_be_built():

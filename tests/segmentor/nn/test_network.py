@@ -8,7 +8,7 @@ from segmentor.contract import InputSpec, ModelContract
 from segmentor.errors import ConfigError
 from segmentor.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from segmentor.nn.network import NetworkConfig, build_network, network_stride
-from segmentor.nn.network_names import ARCHITECTURES
+from segmentor.nn.network_names import ARCHITECTURES, likely_stride
 
 # The rest takes the first encoder; DPT and Segformer are made for transformers.
 ENCODERS = {"dpt": "tu-test_vit", "segformer": "mit_b0"}
@@ -27,6 +27,10 @@ def test_it_takes_a_step_and_comes_back_from_a_checkpoint(architecture, tmp_path
     network = build_network(config, STREET.channels)
     stride = network_stride(network)
     assert size[0] % stride == 0
+    # What the configuration is checked by, before there is a network.
+    assert likely_stride(architecture, config.options) == (
+        None if architecture == "dpt" else stride
+    )
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     logits = network.train()(torch.rand(2, 3, *size))
     assert logits.shape == (2, STREET.channels, *size)
@@ -41,6 +45,18 @@ def test_it_takes_a_step_and_comes_back_from_a_checkpoint(architecture, tmp_path
         again = read.deployable()(pixels)
         expected = Checkpoint(network.eval(), config, contract, {}).deployable()(pixels)
     assert torch.equal(again, expected)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("unet", {"encoder_depth": 3, "decoder_channels": [8, 8, 8]}),
+        ("deeplabv3plus", {"encoder_output_stride": 8}),
+    ],
+)
+def test_the_stride_follows_the_options(architecture, options):
+    network = build_network(NetworkConfig(architecture, "resnet18", options), 1)
+    assert likely_stride(architecture, options) == network_stride(network) == 8
 
 
 @pytest.mark.parametrize(
