@@ -3,7 +3,7 @@
 kfp.local refuses container components without Docker and has no hook to change that
 (docs/decisions/0010-kfp-local-seam.md), so seven of its module attributes are replaced while a run
 lasts. pyproject.toml pins the kfp versions for which this holds, and
-tests/pipelines/test_local_orchestrator.py shows it.
+tests/pipelines/test_local_run.py shows it.
 """
 
 import contextlib
@@ -175,7 +175,9 @@ class LocalOrchestrator:
             log=log,
         )
         self._current.command = command_digest(step_command)
-        self._current.kept = self._kept.find(step_command)
+        # Of a step without outputs nothing can be kept, and nothing depends on it.
+        if self._current.task["component_spec"].HasField("output_definitions"):
+            self._current.kept = self._kept.find(step_command)
         if self._current.kept is not None:
             return 0
         # The cluster's launcher makes the folder; kfp.local does not.

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.container_images import DATA, TRAINER
 from components.summarise.component import summarise
 from pipelines.cluster_settings import pipeline_settings, set_basics
-from pipelines.stages import prepare, train_once, verify_and_deploy
+from pipelines.stages import check_early, prepare, train_once, verify_and_deploy
 
 
 @dsl.pipeline(name="segmentation", display_name="Segmentation", pipeline_config=pipeline_settings())
@@ -105,7 +105,24 @@ def segmentation(
     # Unnamed, as every group is: some backends look a group up by its key, and a name hides that
     # (kubeflow/pipelines#13239).
     with dsl.ExitHandler(ending):
+        # What deploy is asked for.
+        wishes = {
+            "name": model_name,
+            "destination": destination,
+            "version": version,
+            "namespace": namespace,
+            "service_account": predictor_service_account,
+            "min_iou": min_iou,
+            "max_probability_difference": max_probability_difference,
+            "max_flipped_fraction": max_flipped_fraction,
+            "max_iou_drop": max_iou_drop,
+            "predictor_image": predictor_image,
+            "apply": apply,
+            "deadline": deploy_deadline,
+        }
+        checked = check_early(wishes, data_image, object_store_secret)
         divided = prepare(
+            checked,
             source=source,
             images=images,
             classes=classes,
@@ -138,20 +155,9 @@ def segmentation(
         verify_and_deploy(
             divided,
             trained.outputs["checkpoint"],
+            wishes,
             size_policy=size_policy,
             export_precision=export_precision,
-            model_name=model_name,
-            destination=destination,
-            version=version,
-            namespace=namespace,
-            service_account=predictor_service_account,
-            min_iou=min_iou,
-            max_probability_difference=max_probability_difference,
-            max_flipped_fraction=max_flipped_fraction,
-            max_iou_drop=max_iou_drop,
-            predictor_image=predictor_image,
-            apply=apply,
-            deadline=deploy_deadline,
             data_image=data_image,
             trainer_image=trainer_image,
             secret=object_store_secret,

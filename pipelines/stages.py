@@ -1,9 +1,12 @@
 """The stages that the pipelines share: each makes its tasks and gives them what a cluster needs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kfp import dsl
 
 from components.convert_labels.component import convert_labels
-from components.deploy.component import deploy
+from components.deploy.component import check_deployment, deploy
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.split.component import split
@@ -16,7 +19,16 @@ from pipelines.cluster_settings import (
 )
 
 
+def check_early(wishes: Mapping[str, Any], image: str, secret: str) -> dsl.PipelineTask:
+    """Looks at what deploy will be asked for; returns the task, after which the rest may start."""
+    checked = check_deployment(**wishes)
+    set_basics(checked, image, hours=1).set_caching_options(False)
+    set_object_store(checked, secret)
+    return checked
+
+
 def prepare(
+    checked: dsl.PipelineTask,
     *,
     source: str,
     images: str,
@@ -34,7 +46,7 @@ def prepare(
     image: str,
     secret: str,
 ) -> dsl.PipelineTask:
-    """Converts an export and divides it; returns the split task."""
+    """Converts an export and divides it, once the wishes are checked; returns the split task."""
     converted = convert_labels(
         source=source,
         images=images,
@@ -45,7 +57,7 @@ def prepare(
         bad_samples=bad_samples,
         group_pattern=group_pattern,
         cache_salt=cache_salt,
-    )
+    ).after(checked)
     set_basics(converted, image, hours=6, memory="2Gi")
     set_object_store(converted, secret)
     set_retries(converted)
@@ -91,26 +103,15 @@ def train_once(
 def verify_and_deploy(
     divided: dsl.PipelineTask,
     checkpoint: dsl.Model,
+    wishes: Mapping[str, Any],
     *,
     size_policy: str,
     export_precision: str,
-    model_name: str,
-    destination: str,
-    version: str,
-    namespace: str,
-    service_account: str,
-    min_iou: float,
-    max_probability_difference: float,
-    max_flipped_fraction: float,
-    max_iou_drop: float,
-    predictor_image: str,
-    apply: bool,
-    deadline: int,
     data_image: str,
     trainer_image: str,
     secret: str,
 ) -> dsl.PipelineTask:
-    """Evaluates, exports and deploys a checkpoint; returns the deploy task."""
+    """Evaluates, exports and deploys a checkpoint as is wished; returns the deploy task."""
     evaluated = evaluate(checkpoint=checkpoint, test=divided.outputs["test"])
     set_basics(evaluated, trainer_image, hours=6, cpu="1", memory="4Gi")
     exported = export(
@@ -119,8 +120,8 @@ def verify_and_deploy(
         test=divided.outputs["test"],
         size_policy=size_policy,
         precision=export_precision,
-        max_difference=max_probability_difference,
-        max_flipped=max_flipped_fraction,
+        max_difference=wishes["max_probability_difference"],
+        max_flipped=wishes["max_flipped_fraction"],
     )
     set_basics(exported, trainer_image, hours=6, cpu="1", memory="4Gi")
     deployed = deploy(
@@ -128,18 +129,7 @@ def verify_and_deploy(
         evaluation=evaluated.outputs["evaluation"],
         parity=exported.outputs["parity"],
         test=divided.outputs["test"],
-        name=model_name,
-        destination=destination,
-        version=version,
-        namespace=namespace,
-        service_account=service_account,
-        min_iou=min_iou,
-        max_probability_difference=max_probability_difference,
-        max_flipped_fraction=max_flipped_fraction,
-        max_iou_drop=max_iou_drop,
-        predictor_image=predictor_image,
-        apply=apply,
-        deadline=deadline,
+        **wishes,
     )
     set_basics(deployed, data_image, hours=6).set_caching_options(False)
     set_object_store(deployed, secret)

@@ -141,17 +141,23 @@ class Cluster:
         except (ApiException, urllib3.exceptions.HTTPError):
             return ""
 
-    def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, manifest: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
         """Applies a manifest server-side and returns the live object.
 
         Fields of the manifest that another manager holds are taken over: which version is served
         is this step's to decide. Fields that the manifest does not name stay as they are.
+
+        Args:
+            manifest: What to apply.
+            dry_run: Everything is asked (rights, schema, webhooks), and nothing is kept.
 
         Raises:
             DeployError: the API server or an admission webhook refuses.
         """
         path = object_path(manifest)
         query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
         try:
             return self._call("PATCH", path, query, manifest)
         except ApiException as error:

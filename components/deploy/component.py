@@ -1,8 +1,73 @@
-"""KFP's specification of deploy: a model that passes the gate is published and served."""
+"""KFP's specifications of deploy, and of the check of what it will be asked for."""
 
 from kfp import dsl
 
 from components.container_images import DATA
+
+
+@dsl.container_component
+def check_deployment(
+    name: str,
+    destination: str,
+    version: str,
+    namespace: str,
+    service_account: str,
+    min_iou: float,
+    max_probability_difference: float,
+    max_flipped_fraction: float,
+    max_iou_drop: float,
+    predictor_image: str,
+    apply: bool,
+    deadline: int,
+):
+    """Looks at what deploy will be asked for, and asks the store and the cluster, before training.
+
+    Args:
+        name: Name of the model and of its InferenceService.
+        destination: Where models are published: s3://<bucket> or s3://<bucket>/<prefix>.
+        version: Version to publish under; empty takes the first 12 digits of the model's digest.
+        namespace: Kubernetes namespace of the InferenceService.
+        service_account: Service account of the InferenceService; empty takes the namespace's own.
+        min_iou: The gate: least IoU on the test set.
+        max_probability_difference: The gate: largest difference of probability of torch and ONNX.
+        max_flipped_fraction: The gate: largest share of pixels that differ between torch and ONNX.
+        max_iou_drop: The gate: how much worse than the served version the model may surely be.
+        predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
+        apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
+        deadline: Seconds that the model has to become ready.
+    """
+    return dsl.ContainerSpec(
+        image=DATA,
+        command=["python", "-m", "components.deploy.check"],
+        args=[
+            "--executor-input",
+            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
+            "--name",
+            name,
+            "--destination",
+            destination,
+            "--version",
+            version,
+            "--namespace",
+            namespace,
+            "--service-account",
+            service_account,
+            "--min-iou",
+            min_iou,
+            "--max-probability-difference",
+            max_probability_difference,
+            "--max-flipped-fraction",
+            max_flipped_fraction,
+            "--max-iou-drop",
+            max_iou_drop,
+            "--predictor-image",
+            predictor_image,
+            "--apply",
+            apply,
+            "--deadline",
+            deadline,
+        ],
+    )
 
 
 @dsl.container_component

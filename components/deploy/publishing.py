@@ -45,6 +45,11 @@ def require_version(version: str) -> None:
         raise ConfigError("--version", f"'{version}'", "up to 63 letters, digits, '.', '_', '-'")
 
 
+def version_folder(destination: str, name: str, version: str) -> ObjectUri:
+    """Returns where a version is published."""
+    return ObjectUri.parse(destination).child(name).child(version)
+
+
 def publish(
     store: ObjectStore,
     destination: str,
@@ -71,7 +76,7 @@ def publish(
     """
     version = version or candidate.version
     require_version(version)
-    folder = ObjectUri.parse(destination).child(name).child(version)
+    folder = version_folder(destination, name, version)
     # The slash matters: KServe's storage-initializer takes the URI as a plain prefix, and
     # 's3://models/road' would also fetch 's3://models/road-2/...' (kserve#3776).
     publication = Publication(

@@ -8,7 +8,14 @@ import pytest
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.parameters import load_pipeline
 
-STEPS = ("convert_labels", "split", "train", "evaluate", "export", "deploy")
+MODULES = {
+    "check_deployment": "components.deploy.check",
+    **{
+        step: f"components.{step}"
+        for step in ("convert_labels", "split", "train", "evaluate", "export", "deploy")
+    },
+}
+STEPS = tuple(MODULES)
 PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}")
 # As the cluster writes values of each type into arguments.
 DUMMIES = {"STRING": "text", "NUMBER_INTEGER": "3", "NUMBER_DOUBLE": "0.00001"}
@@ -47,13 +54,14 @@ def arguments(step, boolean="true", text=None):
 
 
 def parser(step):
-    return importlib.import_module(f"components.{step}.__main__").build_parser()
+    module = MODULES[step] if step == "check_deployment" else f"{MODULES[step]}.__main__"
+    return importlib.import_module(module).build_parser()
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_command_is_the_step_s_own(step):
     container, _ = specification(step)
-    assert container["command"] == ["python", "-m", f"components.{step}"]
+    assert container["command"] == ["python", "-m", MODULES[step]]
     assert container["args"][:2] == ["--executor-input", "{{$}}"]
 
 

@@ -233,7 +233,7 @@ def test_what_must_not_be_cached_or_repeated_is_not_in_either_pipeline():
     for path in (SEGMENTATION_YAML, SWEEP_YAML):
         specification = _load(path)[0]
         tasks = {**specification["root"]["dag"]["tasks"], **_tasks(specification)}
-        for name in ("deploy", "summarise"):
+        for name in ("check-deployment", "deploy", "summarise"):
             assert not tasks[name]["cachingOptions"].get("enableCache"), name
             assert "retryPolicy" not in tasks[name], name
         assert tasks["convert-labels"]["retryPolicy"]["maxRetryCount"] == 2

@@ -37,10 +37,19 @@ def test_the_summary_is_written_when_the_first_step_fails(cluster_of, store, pat
     cluster = cluster_of(path)
     with pytest.raises(TaskFailedError, match="convert-labels: exit code 3"):
         cluster.run({"source": "s3://datasets/there/is/none.zip"})
-    assert set(cluster.pods.logs) == {"convert-labels", "summarise"}
+    assert set(cluster.pods.logs) == {"check-deployment", "convert-labels", "summarise"}
     page = cluster.artifact("summarise", "summary").read_text()
     assert "The run ended as FAILED." in page
     assert "s3://datasets/there/is/none.zip" in page
+
+
+@pytest.mark.parametrize("path", [SEGMENTATION_YAML, SWEEP_YAML], ids=lambda path: path.stem)
+def test_what_deploy_would_refuse_is_refused_before_anything_runs(cluster_of, path):
+    cluster = cluster_of(path)
+    with pytest.raises(TaskFailedError, match="check-deployment: exit code 3"):
+        cluster.run({"source": "s3://datasets/task.zip", "model_name": "Road Scenes"})
+    assert set(cluster.pods.logs) == {"check-deployment", "summarise"}
+    assert "--name: 'Road Scenes', expected a name" in cluster.pods.logs["check-deployment"]
 
 
 def _check_published(cluster: Cluster, store, environment, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from small_export import write_small_export
-from tiny_pipeline import compile_tiny
+from tiny_pipeline import compile_tiny, looking
 
 from pipelines.local_run import RunFailedError, run_local
 from pipelines.run_folder import plan_run
@@ -97,6 +97,15 @@ def test_another_parameter_of_the_first_step_lets_all_run_again(
     assert lines == ["produce done", "consume done", "idle done"]
     dataset = tmp_path / "run" / "artifacts" / "produce" / "dataset" / "text.txt"
     assert dataset.read_text() == "another"
+
+
+def test_a_step_without_outputs_runs_each_time_and_what_follows_is_kept(tmp_path: Path) -> None:
+    """As check_deployment: another threshold is no reason to train again."""
+    pipeline = compile_tiny(tmp_path, looking)
+    with pytest.raises(RunFailedError, match="consume"):
+        run_again(pipeline, tmp_path, {"ending": "sys.exit(3)"})
+    lines = run_again(pipeline, tmp_path, {"wish": "another"})[1]
+    assert lines == ["look done", "produce kept", "consume done"]
 
 
 def test_what_differs_from_the_earlier_run_is_named(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kfp import compiler, dsl
+from kfp.dsl.graph_component import GraphComponent
 
 IMAGE = "segmentor-data:0.1.0"
 
@@ -68,6 +69,12 @@ def idle(dataset: dsl.Input[dsl.Dataset], finished: dsl.OutputPath(str)):
     )
 
 
+@dsl.container_component
+def look(wish: str):
+    """Has no outputs."""
+    return dsl.ContainerSpec(image=IMAGE, command=["test", "-n"], args=[wish])
+
+
 @dsl.pipeline(name="tiny")
 def tiny(source: str = "", text: str = "hello", ending: str = "", seed: int = 0, flag: bool = True):
     """Writes a text, reads it.
@@ -84,8 +91,20 @@ def tiny(source: str = "", text: str = "hello", ending: str = "", seed: int = 0,
     idle(dataset=produced.outputs["dataset"]).after(consumed)
 
 
-def compile_tiny(folder: Path) -> Path:
-    """Compiles the pipeline into a folder."""
-    path = folder / "tiny.yaml"
-    compiler.Compiler().compile(tiny, str(path))
+@dsl.pipeline(name="looking")
+def looking(wish: str = "a wish", ending: str = ""):
+    """Looks before it writes.
+
+    Args:
+        wish: Not empty.
+        ending: Python that the last step runs.
+    """
+    produced = produce(text="hello").after(look(wish=wish))
+    consume(dataset=produced.outputs["dataset"], ending=ending)
+
+
+def compile_tiny(folder: Path, pipeline: GraphComponent = tiny) -> Path:
+    """Compiles a pipeline into a folder."""
+    path = folder / f"{pipeline.name}.yaml"
+    compiler.Compiler().compile(pipeline, str(path))
     return path

@@ -205,6 +205,8 @@ class Handler(BaseHTTPRequestHandler):
             if denied:
                 message = f"admission webhook denied the request: {'; '.join(denied)}"
                 raise RefusedError(400, "BadRequest", message)
+            if query.get("dryRun") == "All":
+                return merged
             return objects.apply(key, query["fieldManager"], config, force)
 
 
