@@ -25,6 +25,9 @@ ENDPOINT = "KF_PIPELINES_ENDPOINT"
 UI_ENDPOINT = "KF_PIPELINES_UI_ENDPOINT"
 SERVICE_ACCOUNT_TOKEN = "KF_PIPELINES_SA_TOKEN_PATH"
 
+# Where KFP is looked for when no endpoint is given.
+KFP_NAMESPACE = "kubeflow"
+FORWARDED_UI = f"kubectl port-forward --namespace {KFP_NAMESPACE} service/ml-pipeline-ui 8080:80"
 SECONDS_TO_ANSWER = 30.0
 _KUBE_CONFIG = Path("~/.kube/config")
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -58,8 +61,7 @@ def connect(
             ENDPOINT,
             "not set, and no cluster is configured",
             "the URL of Kubeflow Pipelines",
-            "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80, then use "
-            "http://localhost:8080",
+            f"{FORWARDED_UI}, then use http://localhost:8080",
         )
     for variable in (CA_CERTIFICATES, SERVICE_ACCOUNT_TOKEN):
         path = environment.get(variable)
@@ -131,9 +133,9 @@ def answering(endpoint: str) -> Iterator[None]:
         socket.setdefaulttimeout(previous)
 
 
-def ui_address(client: "Client", environment: Mapping[str, str] = os.environ) -> str:
-    """Returns the address of the pipelines UI."""
-    return (environment.get(UI_ENDPOINT) or client._existing_config.host).rstrip("/")
+def ui_address(endpoint: str = "", environment: Mapping[str, str] = os.environ) -> str:
+    """Returns the address of the pipelines UI; '' when it is known of the API alone."""
+    return (environment.get(UI_ENDPOINT) or endpoint or environment.get(ENDPOINT, "")).rstrip("/")
 
 
 def _client_class() -> type["Client"]:
@@ -141,6 +143,22 @@ def _client_class() -> type["Client"]:
 
     class OneAttemptClient(Client):
         """Asks once: the client asks five times, five seconds apart, and prints tracebacks."""
+
+        def _load_config(self, host: Any, client_id: Any, namespace: Any, *others: Any) -> Any:
+            # The user's namespace is taken for the one where KFP itself is.
+            config = super()._load_config(host, client_id, KFP_NAMESPACE, *others)
+            config.host = address = config.host.rstrip("/")
+            refresh = config.refresh_api_key_hook
+            if refresh is not None:
+
+                def refresh_key(configuration: Any) -> None:
+                    # kubectl's own renews a token, and puts back the API server's address.
+                    refresh(configuration)
+                    configuration.host = address
+                    configuration.refresh_api_key_hook = refresh_key
+
+                config.refresh_api_key_hook = refresh_key
+            return config
 
         def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
             answer = self._healthz_api.healthz_service_get_healthz_with_http_info()

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pipelines.cluster_client import answering, connect, ui_address
+from pipelines.cluster_client import FORWARDED_UI, answering, connect, ui_address
 from pipelines.cluster_values import check_cluster_values
 from pipelines.compilation import SEGMENTATION_YAML
 from pipelines.host_runner import SOURCE_FOLDER
@@ -84,7 +84,7 @@ def submit(
     check_cluster_values(given)
     stream = stream or sys.stderr
     client = connect(endpoint, namespace, environment)
-    ui = ui_address(client, environment)
+    ui = ui_address(endpoint, environment)
     with answering(ui):
         pipeline_id, version_id = _upload_once(client, pipeline, namespace)
         experiment_id = client.create_experiment(experiment, namespace=namespace).experiment_id
@@ -96,8 +96,10 @@ def submit(
             version_id=version_id,
             service_account=service_account or None,
         )
-    link = f"{ui}/#/runs/details/{run.run_id}"
+    link = f"{ui or 'http://localhost:8080'}/#/runs/details/{run.run_id}"
     stream.write(f"submitted {version_name(pipeline)}: {link}\n")
+    if not ui:
+        stream.write(f"for its page: {FORWARDED_UI}\n")
     state = run.state or "PENDING"
     if wait:
         state = wait_for_run(client, run.run_id, link, pipeline, stream)

@@ -55,6 +55,7 @@ class Records:
     login_page: bool = False
     answers_to_lose: int = 0  # of looks at a run
     multi_user: bool = False
+    proxy: str = ""  # the path before KFP's own, where it is behind kubectl's API server
     run_states: list[dict] = field(default_factory=lambda: [{"state": "SUCCEEDED"}])
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -104,7 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
             if self.records.login_page:
                 content, kind = b"<!doctype html><title>Log in</title>", "text/html"
             else:
-                answer = self._route(method, parts.path.removeprefix(PREFIX), query, body)
+                prefix = self.records.proxy + PREFIX
+                if not parts.path.startswith(prefix):
+                    raise RefusedError(404, f"no such path: {parts.path}")
+                answer = self._route(method, parts.path.removeprefix(prefix), query, body)
                 content = json.dumps(answer).encode()
         except RefusedError as error:
             status = error.status

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from kfp_server import Records
+from kubernetes.config import kube_config
 from submitting import SOURCE, environment, submitted
 
 from pipelines import run_waiting, submission
@@ -33,6 +34,31 @@ def test_a_first_submission_makes_pipeline_version_experiment_and_run(server):
     }
     assert result.link == f"{server[0]}/#/runs/details/{result.run_id}"
     assert result.link in said
+
+
+@pytest.mark.parametrize("user", [{}, {"token": "t"}], ids=["anonymous", "token"])
+def test_without_an_endpoint_kubectls_cluster_is_asked_for_kfp(server, tmp_path, monkeypatch, user):
+    """Whosever namespace the run is for; with a token, kubectl's client sets the address anew."""
+    address, records = server
+    records.proxy = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
+    value = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(json.dumps(value))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    stream = io.StringIO()
+    where = {"KUBECONFIG": str(kubeconfig)}
+    result = submit(SOURCE, namespace="team-a", environment=where, stream=stream)
+    assert records.runs
+    assert records.pipelines[0]["namespace"] == "team-a"
+    assert result.link == f"http://localhost:8080/#/runs/details/{result.run_id}"
+    assert "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui" in stream.getvalue()
 
 
 def test_what_is_uploaded_is_the_committed_file(server):
