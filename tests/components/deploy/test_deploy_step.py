@@ -10,7 +10,8 @@ import yaml
 from builders import ROAD, scenes, write_dataset
 from deploy_builders import CHECKPOINT, TEST_SET, write_inputs
 
-from components.deploy.__main__ import boolean, build_parser, main
+from components.deploy.__main__ import build_parser, main
+from components.deploy.options import boolean
 from segmentor.digests import digest_bytes, digest_file
 from segmentor.errors import ContractError
 from segmentor.model_samples import MOST_SAMPLES, read_samples
