@@ -75,8 +75,7 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
         header = read_header(image, job.image.name)
         # Decoded for the hash, and because a photograph that is cut short shows only then.
         pixels = decode_image(image, job.image.name, at_least=(HASHED_SIZE, HASHED_SIZE))
-        mask, findings = _mask(job, header, mapping, tables)
-        counts = count_classes(mask, mapping.label_map, job.id)
+        mask, counts, findings = _mask(job, header, mapping, tables)
     except ClassListError as error:
         return Converted(job, problem=str(error), unlisted_index=error.highest)
     except SegmentorError as error:
@@ -134,8 +133,10 @@ def convert_jobs(
 
 
 def _result(job: Job, future: Future[Converted]) -> Converted:
+    converted = future.result()
+    image = converted.image if converted.problem or converted.image else job.image.read()
     # With the job that was sent: names that came back would be kept a second time.
-    return replace(future.result(), job=job)
+    return replace(converted, job=job, image=image)
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -165,25 +166,32 @@ def _start_worker(mapping: ClassMapping, tables: PixelTables) -> None:
 
 
 def _work(job: Job) -> Converted:
+    converted = convert_job(job, *_state)
+    # To read a file again costs a tenth of sending its bytes, but not if it is to be inflated.
+    image = converted.image if job.image.is_deflated else b""
     # Without the shapes: they would be sent back for nothing.
-    return replace(convert_job(job, *_state), job=replace(job, label=None))
+    return replace(converted, job=replace(job, label=None), image=image)
 
 
 def _mask(
     job: Job, header: ImageHeader, mapping: ClassMapping, tables: PixelTables
-) -> tuple[NDArray[np.uint8], list[Finding]]:
+) -> tuple[NDArray[np.uint8], list[int], list[Finding]]:
+    """Returns the mask, the pixels of each class, and what is odd."""
     label = job.label
-    if label is None:
-        return np.full(header.size, mapping.unlabelled, np.uint8), []
     if isinstance(label, ShapesLabel):
         if label.size is not None:
             _check_size(label.size, header, job.id, "annotations for")
         targets = {**mapping.targets, "background": mapping.unlabelled}
-        return paint(label, header.size, targets, mapping.unlabelled)
-    read = read_indices if isinstance(label, IndexLabel) else read_colours
-    mask = read(label, tables)
-    _check_size((mask.shape[0], mask.shape[1]), header, label.file.name, "a mask of")
-    return mask, []
+        painted = paint(label, header.size, targets, mapping.unlabelled)
+        counts = painted.value_pixels[: len(mapping.label_map)].tolist()
+        return painted.mask, counts, painted.findings
+    if label is None:
+        mask = np.full(header.size, mapping.unlabelled, np.uint8)
+    else:
+        read = read_indices if isinstance(label, IndexLabel) else read_colours
+        mask = read(label, tables)
+        _check_size((mask.shape[0], mask.shape[1]), header, label.file.name, "a mask of")
+    return mask, count_classes(mask, mapping.label_map, job.id), []
 
 
 def _check_size(size: tuple[int, int], header: ImageHeader, where: str, what: str) -> None:

@@ -44,11 +44,13 @@ def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> li
     Raises:
         MaskError: coordinates that are none, or run lengths that do not add up.
     """
+    if not _are_usual(shapes):
+        for shape in shapes:
+            _check(shape, where)
     points = {}
     for position, shape in enumerate(shapes):
-        _check(shape, where)
         if shape.kind in _OUTLINED:
-            outline = corners(shape) if shape.kind == "box" else shape.values.tolist()
+            outline = corners(shape) if shape.kind == "box" else shape.values
             if len(outline) < 6:
                 found = f"{len(outline) // 2} points"
                 raise MaskError(place(shape, where), found, "at least 3", REDRAW)
@@ -63,6 +65,14 @@ def shape_runs(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> li
         runs[position] if position in runs else _other_runs(shape, size, where)
         for position, shape in enumerate(shapes)
     ]
+
+
+def _are_usual(shapes: Sequence[Shape]) -> bool:
+    """True when `_check` would refuse none of them, as one look at all values tells."""
+    values = np.concatenate([np.zeros(0), *(shape.values for shape in shapes)])
+    are_finite = all(math.isfinite(shape.rotation) for shape in shapes)
+    # NaN is not smaller than anything.
+    return are_finite and bool(np.abs(values).max(initial=0) <= MAX_COORDINATE)
 
 
 def _check(shape: Shape, where: str) -> None:

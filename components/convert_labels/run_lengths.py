@@ -62,7 +62,8 @@ def runs_of_many(packed: Sequence[bytes], pixels: int) -> list[Runs]:
     rows, counts = _unpack(packed)
     row_counts = (counts + 1) // 2
     # Each mask's counts sum to `pixels`: what went before it are whole masks.
-    ends = np.cumsum(rows.sum(axis=1)) - np.repeat(np.arange(len(counts)) * pixels, row_counts)
+    totals = np.cumsum(rows[:, 0] + rows[:, 1])
+    ends = totals - np.repeat(np.arange(len(counts)) * pixels, row_counts)
     lengths = rows[:, 1]
     some = lengths > 0
     starts = (ends - lengths)[some]

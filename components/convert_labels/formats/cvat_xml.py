@@ -21,6 +21,7 @@ PAINTED = ("polygon", "box", "ellipse", "mask")
 NOT_PAINTED = ("polyline", "points", "cuboid", "tag", "skeleton")
 _NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry")}
 _MASK_BOX = ("left", "top", "width", "height")
+_WITHOUT_NUMBERS = str.maketrans("", "", "0123456789.-+eE ")
 # Looked at to tell an annotations file from any other XML.
 _HEAD_BYTES = 4096
 
@@ -173,10 +174,13 @@ def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
 def _values(kind: str, attributes: Mapping[str, str]) -> NDArray[np.float64]:
     if kind == "polygon":
         points = attributes["points"]
-        for pair in points.split(";"):
-            if pair.count(",") != 1:
-                raise ValueError(f"point '{pair[:40]}'")
-        return np.array(list(map(float, points.replace(";", ",").split(","))), np.float64)
+        numbers = points.replace(";", ",").split(",")
+        # What is left without the numbers is the order of commas and semicolons.
+        if points.translate(_WITHOUT_NUMBERS) != ",;" * (len(numbers) // 2 - 1) + ",":
+            for pair in points.split(";"):
+                if pair.count(",") != 1:
+                    raise ValueError(f"point '{pair[:40]}'")
+        return np.array(list(map(float, numbers)), np.float64)
     if kind == "mask":
         box = [int(float(attributes[name])) for name in _MASK_BOX]
         runs = list(map(int, attributes["rle"].split(","))) if attributes["rle"] else []

@@ -43,7 +43,7 @@ texts = st.text(st.sampled_from("0123456789,;. -eE:#=nax\n\r\té\0"), max_size=4
 def paints_or_refuses(parse: Any, record: Any) -> None:
     label = ShapesLabel((record,), parse, SIZE, "x.png")
     with contextlib.suppress(SegmentorError):
-        mask, _ = paint(label, SIZE, TARGETS, 0)
+        mask = paint(label, SIZE, TARGETS, 0).mask
         assert mask.shape == SIZE
         assert set(mask.ravel().tolist()) <= {0, 1}
 
