@@ -1,7 +1,8 @@
 """S3 through the minio client: download and upload. Credentials come from the environment.
 
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, and S3_ENDPOINT: host:port,
-or a URL whose scheme says whether TLS is used.
+or a URL whose scheme says whether TLS is used. Without keys, those that AWS gives a pod for its
+service account are fetched (IRSA, EKS Pod Identity); the endpoint is then AWS's own by default.
 """
 
 import logging
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio
+from minio.credentials import IamAwsProvider
 from minio.error import MinioException, S3Error
 
 from segmentor.errors import StoreError
@@ -22,6 +24,12 @@ from segmentor.errors import StoreError
 logger = logging.getLogger(__name__)
 
 SCHEMES = ("s3", "minio")
+# Set by AWS in the pods of a service account that has a role.
+_POD_CREDENTIALS = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
 
 T = TypeVar("T")
@@ -70,6 +78,7 @@ class ObjectStore:
         secret_key: str | None,
         session_token: str | None = None,
         region: str | None = None,
+        credentials: IamAwsProvider | None = None,
     ) -> None:
         """Makes the client; nothing is sent yet.
 
@@ -79,6 +88,7 @@ class ObjectStore:
             secret_key: None for anonymous access.
             session_token: Of temporary credentials.
             region: None asks the server.
+            credentials: Where keys are fetched when none are given.
         """
         self.endpoint = endpoint
         parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
@@ -100,6 +110,7 @@ class ObjectStore:
                 session_token=session_token,
                 secure=parts.scheme == "https",
                 region=region,
+                credentials=credentials,
                 http_client=pool,
             )
         except ValueError as error:
@@ -115,6 +126,11 @@ class ObjectStore:
             StoreError: S3_ENDPOINT is not set.
         """
         endpoint = environment.get("S3_ENDPOINT") or environment.get("AWS_ENDPOINT_URL")
+        region = environment.get("AWS_REGION", "us-east-1")
+        credentials = None
+        if not environment.get("AWS_ACCESS_KEY_ID") and any(map(environment.get, _POD_CREDENTIALS)):
+            credentials = IamAwsProvider()
+            endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
         if not endpoint:
             raise StoreError(
                 "S3_ENDPOINT",
@@ -127,7 +143,8 @@ class ObjectStore:
             environment.get("AWS_ACCESS_KEY_ID"),
             environment.get("AWS_SECRET_ACCESS_KEY"),
             environment.get("AWS_SESSION_TOKEN"),
-            environment.get("AWS_REGION", "us-east-1"),
+            region,
+            credentials,
         )
 
     def ensure_bucket(self, bucket: str) -> None:
@@ -242,7 +259,10 @@ class ObjectStore:
                 f"{error.code} from {self.endpoint} ({error.message})",
                 remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
             ) from error
-        except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
+        except ValueError as error:
+            # A name that no bucket can have, or a role that gives no keys.
+            raise StoreError(str(uri), str(error), "a bucket that may be asked for") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
             reason = getattr(error, "reason", None) or error
             raise StoreError(
                 str(uri),

@@ -1,6 +1,9 @@
+import json
 import socket
+import threading
 import time
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -76,10 +79,55 @@ def test_store_that_is_away_is_reported_within_seconds():
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     start = time.monotonic()
     with pytest.raises(StoreError, match=r"no answer from http://127.0.0.1.*check S3_ENDPOINT"):
-        ObjectStore(address, "key", "secret", region="us-east-1").read(ObjectUri("b", "k"))
+        ObjectStore(address, "key", "secret", region="us-east-1").read(ObjectUri("bucket", "k"))
     assert time.monotonic() - start < 20
 
 
 def test_unset_endpoint_says_which_variables():
     with pytest.raises(StoreError, match="set S3_ENDPOINT, AWS_ACCESS_KEY_ID"):
         ObjectStore.from_environment({})
+
+
+def test_a_name_that_no_bucket_can_have_is_not_taken_for_a_dead_server(store):
+    with pytest.raises(StoreError, match="s3://b/k: invalid bucket name b"):
+        store.read(ObjectUri.parse("s3://b/k"))
+
+
+def test_a_pod_s_own_credentials_are_fetched_where_no_keys_are_given(
+    store, store_environment, monkeypatch
+):
+    """As EKS Pod Identity gives them: by an address, to whoever asks from inside the pod."""
+    asked = []
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Authorization"])
+            answer = {
+                "AccessKeyId": store_environment["AWS_ACCESS_KEY_ID"],
+                "SecretAccessKey": store_environment["AWS_SECRET_ACCESS_KEY"],
+                "Token": "",
+                "Expiration": "2100-01-01T00:00:00Z",
+            }
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_):
+            pass
+
+    agent = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    threading.Thread(target=agent.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    address = f"http://127.0.0.1:{agent.server_port}/v1/credentials"
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", address)
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of-the-pod")
+    own = ObjectStore.from_environment()
+    own.ensure_bucket("of-a-pod")
+    assert not own.exists(ObjectUri.parse("s3://of-a-pod/nothing"))
+    assert asked == ["of-the-pod"]  # once, for as long as they are valid
+    monkeypatch.delenv("S3_ENDPOINT")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert ObjectStore.from_environment().endpoint == "https://s3.eu-west-1.amazonaws.com"
+    agent.shutdown()
+    agent.server_close()
