@@ -73,6 +73,8 @@ def compile_manifest(
     options = KubernetesManifestOptions(
         pipeline_name=pipeline.name,
         pipeline_version_name=version.replace(".", "-"),
+        # By which submit finds it.
+        pipeline_version_display_name=version,
         namespace=namespace or None,
         include_pipeline_manifest=True,
     )

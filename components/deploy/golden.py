@@ -26,6 +26,10 @@ ENGINE_HEADER = "X-Segmentor-Engine"
 # A route may lag behind the pods that it leads to.
 ROUTE_SECONDS = 60.0
 _NOT_YET = (404, 502, 503, 504)
+_MESH = (
+    "the service mesh refuses callers without a sidecar, as the pipeline's pods are: see "
+    "'RBAC: access denied' in docs/cluster.md"
+)
 
 
 @dataclass
@@ -101,7 +105,10 @@ def _ask(endpoint: str, content: bytes, digest: str) -> tuple[str, np.ndarray]:
     media_type = f"image/{read_header(content).format.lower()}"
     response = _post(endpoint, content, {"Content-Type": media_type})
     if response.status != 200:
-        raise DeployError(endpoint, f"HTTP {response.status} ({response.data[:200]!r})", "HTTP 200")
+        said = f"HTTP {response.status} ({response.data[:200]!r})"
+        # How Istio refuses callers without its sidecar, as KFP's pods are.
+        is_of_mesh = response.status == 403 and b"RBAC" in response.data
+        raise DeployError(endpoint, said, "HTTP 200", _MESH if is_of_mesh else "")
     served = response.headers.get(DIGEST_HEADER)
     if served != digest:
         raise DeployError(endpoint, f"an answer of model {served}", digest)

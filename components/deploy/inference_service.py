@@ -14,7 +14,7 @@ MODEL_FORMAT = "onnx-segmentation"
 PREFIX = "segmentor.io"
 STOP = "serving.kserve.io/stop"
 # What is said for an InferenceService that this step makes, and left to whoever else says it.
-DEFAULTS = ("terminationGracePeriodSeconds", "deploymentStrategy")
+DEFAULTS = ("terminationGracePeriodSeconds", "deploymentStrategy", "securityContext")
 # Facts of the contract's provenance that an operator looks for on the cluster.
 _PROVENANCE = ("git_revision", "config_digest", "checkpoint_digest", "train_dataset_digest")
 
@@ -37,15 +37,15 @@ class Target:
         ):
             if not pattern.fullmatch(value):
                 raise ConfigError(flag, f"'{value}'", f"a name that matches {pattern.pattern}")
-        # KServe makes a host name's label of these three.
-        label = f"{self.name}-predictor-{self.namespace}"
-        if len(label) > 63:
-            raise ConfigError(
-                "--name",
-                f"'{label}', {len(label)} characters",
-                "at most 63",
-                "choose a shorter name",
-            )
+        # KServe makes a host name's label of the first, and of the second a label of the pods.
+        for label in (f"{self.name}-predictor-{self.namespace}", f"isvc.{self.name}-predictor"):
+            if len(label) > 63:
+                raise ConfigError(
+                    "--name",
+                    f"'{label}', {len(label)} characters",
+                    "at most 63",
+                    "choose a shorter name",
+                )
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def render_inference_service(
     provenance: dict[str, Any],
     test_digest: str,
 ) -> dict[str, Any]:
-    """Returns the manifest: what this step decides, and two defaults of a rollout.
+    """Returns the manifest: what this step decides, and defaults of the pods and their rollout.
 
     Replicas, resources and scaling are not in it: with server-side apply they stay with whoever
     owns them (manifests/), and a deployment never resets them.
@@ -122,6 +122,8 @@ def _predictor(target: Target, storage_uri: str, version: str, model_digest: str
             "type": "RollingUpdate",
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
         },
+        # KServe's init container has no context of its own, and takes the pod's.
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     if target.service_account:
         predictor["serviceAccountName"] = target.service_account

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from pipelines.cluster_settings import OBJECT_STORE_KEYS
 from pipelines.cluster_values import check_cluster_values
 from pipelines.compilation import SEGMENTATION_YAML
 from tests.manifests.schemas import problems, tighten
@@ -97,7 +98,7 @@ def test_every_overlay_that_is_applied_renders(rendered):
 def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
     (create,) = [words for words in COMMANDS if words[1:3] == ["create", "secret"]]
     (tmp_path / "object-store.env").write_text(
-        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nS3_ENDPOINT=https://s3.example\n"
+        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nAWS_REGION=c\nS3_ENDPOINT=https://s3.example\n"
     )
     result = subprocess.run(
         [kubectl, *create[1:], "--dry-run=client", "--output=yaml"],
@@ -110,7 +111,8 @@ def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
     secret = yaml.safe_load(result.stdout)
     secret["metadata"].pop("creationTimestamp", None)
     assert problems(secret) == []
-    assert set(secret["data"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT"}
+    assert set(secret["data"]) <= set(OBJECT_STORE_KEYS)
+    assert all(f"`{name}=" in GUIDE.read_text() for name in secret["data"])
     (annotate,) = [words for words in COMMANDS if words[1:2] == ["annotate"]]
     annotations = [word for word in annotate if word.startswith("serving.kserve.io/")]
     assert annotations[0] == "serving.kserve.io/s3-endpoint=s3.example:443"
@@ -135,6 +137,8 @@ def test_the_patch_makes_the_storage_initializer_restricted(shared_data):
     context = change["spec"]["container"]["securityContext"]
     assert context["allowPrivilegeEscalation"] is False
     assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["runAsNonRoot"] is True
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
 def test_segmentor_knows_every_flag():

@@ -37,6 +37,8 @@ def test_the_manifests_hold_the_same_pipeline_as_the_yaml(tmp_path):
     )
     pipeline, version = yaml.safe_load_all(path.read_text())
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    # By which submit looks for it.
+    assert version["spec"]["displayName"] == "segmentation-0.1.0"
     assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
     assert version["metadata"] == {"name": "segmentation-0-1-0", "namespace": "kubeflow"}
     assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "segmentation"

@@ -139,6 +139,7 @@ def test_executor_output_names_the_deployment(store, bucket, tmp_path):
         (["--name", "Road"], "--name: 'Road'"),
         (["--name", "road", "--namespace", "a_b"], "--namespace: 'a_b'"),
         (["--name", "r" * 50], "--name: .* at most 63"),
+        (["--name", "r" * 49, "--namespace", "ml"], "--name: 'isvc.* at most 63"),
         (["--name", "road", "--version", "a/b"], "--version: 'a/b'"),
         (["--name", "road", "--destination", "/models"], "no object store URI"),
     ],

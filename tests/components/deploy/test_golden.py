@@ -40,6 +40,11 @@ def serve(candidate):
             def do_POST(self):
                 engine, wrong = next(left)
                 content = self.rfile.read(int(self.headers["Content-Length"]))
+                if engine == "mesh":
+                    self.send_response(403)
+                    self.end_headers()
+                    self.wfile.write(b"RBAC: access denied")
+                    return
                 mask = predict_mask(model.forward, model.contract, content)
                 mask.reshape(-1)[:wrong] ^= 1
                 self.send_response(200)
@@ -99,6 +104,13 @@ def test_replicas_with_different_engines_are_judged_each_by_its_own_limit(serve,
     check_served(serve(("openvino", 10), ("onnxruntime", 0)), "road", candidate, LIMIT)
     with pytest.raises(DeployError, match="1 of 6144 pixels of engine onnxruntime differ"):
         check_served(serve(("openvino", 10), ("onnxruntime", 1)), "road", candidate, LIMIT)
+
+
+def test_a_service_mesh_that_lets_nobody_in_is_told_with_what_to_do(serve, candidate):
+    with pytest.raises(DeployError) as failure:
+        check_served(serve(("mesh", 0)), "road", candidate, LIMIT)
+    assert "HTTP 403 (b'RBAC: access denied')" in str(failure.value)
+    assert "see 'RBAC: access denied' in docs/cluster.md" in str(failure.value)
 
 
 def test_an_image_is_drawn_where_none_is_kept(serve, candidate, caplog):

@@ -40,3 +40,9 @@ def test_provenance_becomes_annotations():
 def test_no_service_account_means_the_namespaces_default():
     manifest = _render(target=Target("road", "vision", ""))
     assert "serviceAccountName" not in manifest["spec"]["predictor"]
+
+
+def test_pods_of_any_name_may_run_where_the_restricted_standard_is_enforced():
+    """Of an InferenceService that no overlay knows, this step says all that is said."""
+    context = _render()["spec"]["predictor"]["securityContext"]
+    assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
