@@ -77,7 +77,7 @@ def overlay(
     """
     colours = colour_mask(mask, label_map)
     blended = cv2.addWeighted(image, 1 - opacity, colours, opacity, 0)
-    shown = np.uint8(mask != 0) if label_map.has_background else np.ones_like(mask)
+    shown = (mask != 0).astype(np.uint8) if label_map.has_background else np.ones_like(mask)
     edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     result = cv2.copyTo(blended, shown, image.copy())
     return np.asarray(cv2.copyTo(colours, edges * shown, result), np.uint8)
