@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from components.executor_output import Metadata, write_executor_output
-from segmentor.errors import SegmentorError
+from segmentor.errors import ConfigError, SegmentorError
 
 # Metadata of each output artifact by name.
 ArtifactMetadata = Mapping[str, Metadata]
@@ -26,6 +26,15 @@ ArtifactMetadata = Mapping[str, Metadata]
 EXIT_KNOWN_ERROR = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+# One of these is in every folder that a step writes, whatever else is.
+_WRITTEN_BY_A_STEP = (
+    "samples.jsonl",
+    "contract.json",
+    "evaluation.json",
+    "model.onnx",
+    "deployment.json",
+    "**/events.out.tfevents.*",
+)
 # A disk, or its quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -94,7 +103,12 @@ def guarded(work: Callable[[], None]) -> int:
 
 @contextlib.contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling; renames it to `path` at the end, removes it on an error."""
+    """Yields a temporary sibling; renames it to `path` at the end, removes it on an error.
+
+    Raises:
+        ConfigError: `path` holds files that no step has written: they would be lost.
+    """
+    refuse_foreign_folder(path)
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial-{os.getpid()}"
@@ -109,6 +123,24 @@ def output_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def refuse_foreign_folder(path: Path) -> None:
+    """Refuses an output folder that is there and is no earlier output; call it before long work.
+
+    Raises:
+        ConfigError: it holds other files.
+    """
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    if not names or any(next(path.glob(mark), None) for mark in _WRITTEN_BY_A_STEP):
+        return
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    raise ConfigError(
+        str(path),
+        f"a folder with other files ({shown})",
+        "a new folder, or an earlier output of this step",
+        "give another: an output replaces what is there",
+    )
 
 
 @contextlib.contextmanager

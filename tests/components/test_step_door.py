@@ -1,4 +1,4 @@
-"""The front door of the steps: what it says of a disk that is full."""
+"""The front door of the steps: full disks, and folders that are not theirs to replace."""
 
 import os
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.cli import guarded, output_file, output_folder
+from segmentor.errors import ConfigError
 
 
 def _write_to_a_full_device(path: Path) -> None:
@@ -30,3 +31,27 @@ def test_a_full_disk_is_said_with_the_output_that_it_was_for(
     assert guarded(work) == 3
     assert capsys.readouterr().err == f"error: {tmp_path / 'result'}: No space left on device\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
+    precious = tmp_path / "project" / "thesis.docx"
+    precious.parent.mkdir()
+    precious.write_text("years")
+    refused = pytest.raises(ConfigError, match=r"other files \(thesis.docx\).*give another")
+    with refused, output_folder(precious.parent):
+        pytest.fail("the work must not begin")
+    assert precious.read_text() == "years"
+
+
+@pytest.mark.parametrize("earlier", [None, "samples.jsonl", "run/events.out.tfevents.1"])
+def test_an_empty_folder_and_an_earlier_output_are_replaced(
+    earlier: str | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "result"
+    folder.mkdir()
+    if earlier:
+        (folder / earlier).parent.mkdir(exist_ok=True)
+        (folder / earlier).touch()
+    with output_folder(folder) as partial:
+        (partial / "new").touch()
+    assert [entry.name for entry in folder.iterdir()] == ["new"]
