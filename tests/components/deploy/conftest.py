@@ -29,12 +29,11 @@ PATIENCE = Patience(deadline=180, poll=1.0, failure=1)
 @dataclass
 class ApiServer:
     url: str
-    process: subprocess.Popen
     port_file: Path
 
     def request(self, method: str, path: str, **options):
         headers = {"Authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=10, **options)
+        return requests.request(method, self.url + path, headers=headers, timeout=30, **options)
 
     def service(self) -> dict:
         path = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/road"
@@ -76,42 +75,44 @@ class ApiServer:
         """Makes the next watches fail, each as its word says."""
         self.port_file.with_suffix(".faults").write_text(" ".join(words))
 
-    def stop(self) -> set[tuple[str, str, str]]:
-        """Stops the server; returns each (group, resource, verb) that it was asked for."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
-        return {tuple(item) for item in json.loads(self.port_file.with_suffix(".used").read_text())}
+    def used(self) -> set[tuple[str, str, str]]:
+        """Returns each (group, resource, verb) that was asked for."""
+        return {tuple(item) for item in self.request("GET", "/used").json()}
+
+
+@pytest.fixture(scope="session")
+def api_process(store_environment, tmp_path_factory, repository):
+    """Starts the process, once for all tests; it is no child with a main module to import."""
+    port_file = tmp_path_factory.mktemp("api") / "port"
+    code = (
+        "import sys; from tests.components.deploy.fake_api_server import main; main(*sys.argv[1:])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, port_file, TOKEN],
+        cwd=repository,
+        env={**os.environ, **store_environment, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not port_file.is_file():
+        assert process.poll() is None, "the fake API server did not start"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield ApiServer(f"http://127.0.0.1:{port_file.read_text()}", port_file)
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
 
 
 @pytest.fixture
-def start_api_server(store, tmp_path, repository, monkeypatch):
-    """Starts the process with a Role, and points KUBECONFIG at it."""
-    servers = []
+def start_api_server(api_process, store, tmp_path, monkeypatch):
+    """Returns a server that is as new, with a Role, and points KUBECONFIG at it."""
 
     def start(role: Path) -> ApiServer:
-        port_file = tmp_path / f"api-{len(servers)}" / "port"
-        port_file.parent.mkdir()
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.components.deploy.fake_api_server"),
-                *(port_file, role, TOKEN),
-            ],
-            cwd=repository,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        deadline = time.monotonic() + 60
-        while not port_file.is_file():
-            assert process.poll() is None, "the fake API server did not start"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        servers.append(ApiServer(f"http://127.0.0.1:{port_file.read_text()}", process, port_file))
-        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, servers[-1].url, TOKEN)))
-        return servers[-1]
+        rules = next(yaml.safe_load_all(role.read_text()))["rules"]
+        assert api_process.request("POST", "/role", data=json.dumps(rules)).status_code == 200
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, api_process.url, TOKEN)))
+        return api_process
 
-    yield start
-    for server in servers:
-        server.stop()
+    return start
 
 
 @pytest.fixture

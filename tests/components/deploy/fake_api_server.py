@@ -1,8 +1,10 @@
 """A Kubernetes API server for tests, as a process: the REST API of the kinds that deploy touches.
 
-    python -m tests.components.deploy.fake_api_server PORT_FILE ROLE_FILE TOKEN
+    main(PORT_FILE, TOKEN)
 
-It asks for the token (401), allows what the Role allows and nothing else (403), validates against
+A test begins with `POST /role`, which forgets everything and takes the rules of a Role; `GET /used`
+lists what was asked for since. For the rest
+it asks for the token (401), allows what the Role allows and nothing else (403), validates against
 KServe's CRDs and admission rules (422, 400), applies server-side with field managers (409), sends
 the events of a watch, and runs FakeKServe behind it all.
 
@@ -14,7 +16,6 @@ import contextlib
 import json
 import re
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer("GET")
 
+    def do_POST(self) -> None:
+        self.answer("POST")
+
     def do_PATCH(self) -> None:
         self.answer("PATCH")
 
@@ -99,6 +103,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {self.server.token}":
             raise RefusedError(401, "Unauthorized", "Unauthorized")
         parts = urlsplit(self.path)
+        if (method, parts.path) == ("POST", "/role"):
+            self.server.begin(json.loads(body))
+            return {}
+        if (method, parts.path) == ("GET", "/used"):
+            return sorted(self.server.used)
         match = PATH.fullmatch(parts.path)
         if match is None:
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
@@ -213,12 +222,21 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, rules: list[dict[str, Any]], token: str, faults: Path) -> None:
+    def __init__(self, token: str, faults: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.rules, self.token, self.faults = rules, token, faults
+        self.rules: list[dict[str, Any]] = []
+        self.token, self.faults = token, faults
         self.objects = Objects()
         self.kserve = FakeKServe(self.objects, faults.with_suffix(".address"))
         self.used: set[tuple[str, str, str]] = set()
+
+    def begin(self, rules: list[dict[str, Any]]) -> None:
+        """Forgets what was, and grants these rules."""
+        for suffix in (".faults", ".address", ".late"):
+            self.faults.with_suffix(suffix).unlink(missing_ok=True)
+        self.kserve.clear()
+        self.rules = rules
+        self.used.clear()
 
     def next_fault(self) -> str:
         """Takes the first word of the file of faults."""
@@ -229,21 +247,15 @@ class Server(ThreadingHTTPServer):
             return words[0] if words else ""
 
 
-def main() -> None:
-    port_file, role_file, token = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    role = next(yaml.safe_load_all(role_file.read_text()))
-    server = Server(role["rules"], token, port_file.with_suffix(".faults"))
+def main(port_file: str, token: str) -> None:
+    path = Path(port_file)
+    server = Server(token, path.with_suffix(".faults"))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     server.kserve.start()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    partial = port_file.with_suffix(".partial")
+    partial = path.with_suffix(".partial")
     partial.write_text(str(server.server_port))
-    partial.rename(port_file)
+    partial.rename(path)
     stop.wait()
     server.kserve.stop()
-    port_file.with_suffix(".used").write_text(json.dumps(sorted(server.used)))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,24 +2,25 @@
 
 For each InferenceService it makes the Deployment that KServe would make of it and its
 ServingRuntime, downloads the model by the storage-initializer's rule (a plain prefix), starts
-`python -m serving` with the runtime's own arguments, and writes status as KServe writes it: the
+the predictor with the runtime's own arguments, and writes status as KServe writes it: the
 file `address` chooses the form of the cluster's own address, `cluster-ip` or `headless`. While a
 file `late` is there, a change of a runtime is not noticed.
 """
 
 import contextlib
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from segmentor.object_store import ObjectStore, ObjectUri
 from tests.components.deploy.fake_objects import Objects
+from tests.components.deploy.predictor_fork import start_predictor
 
 SERVICES = "serving.kserve.io/v1beta1/inferenceservices"
 RUNTIMES = "serving.kserve.io/v1alpha1/servingruntimes"
@@ -44,7 +45,7 @@ class Pod:
     port: int
     log: Path
     image: str
-    process: subprocess.Popen | None = None
+    process: BaseProcess | None = None
     initializer_error: str = ""
     arguments: list[str] = field(default_factory=list)
 
@@ -55,7 +56,7 @@ class Pod:
         return False
 
     def exit_code(self) -> int | None:
-        return None if self.process is None else self.process.poll()
+        return None if self.process is None else self.process.exitcode
 
     def waits(self) -> bool:
         """True for ever: its process has not even started."""
@@ -65,13 +66,11 @@ class Pod:
         return self.waits() or self.exit_code() is not None
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.is_alive():
             self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.join(10)
+            self.process.kill()
+            self.process.join()
 
 
 class FakeKServe(threading.Thread):
@@ -82,20 +81,35 @@ class FakeKServe(threading.Thread):
         self.objects, self.address = objects, address
         self.folder = Path(tempfile.mkdtemp(prefix="fake-kserve-"))
         self.stopping = threading.Event()
+        self.clearing = threading.Event()
         self.serving: dict[str, Pod] = {}
         self.starting: dict[str, Pod] = {}
         self.pod_count = 0
 
     def run(self) -> None:
-        while not self.stopping.wait(0.1):
+        while not self.stopping.wait(0.05):
+            if self.clearing.is_set():
+                self.stop_pods()
+                self.objects.clear()
+                self.clearing.clear()
             for key, service in self.objects.all(SERVICES):
                 self.reconcile(key, service)
 
     def stop(self) -> None:
         self.stopping.set()
         self.join()
-        for pod in [*self.serving.values(), *self.starting.values()]:
-            pod.stop()
+        self.stop_pods()
+
+    def clear(self) -> None:
+        """Ends every pod and forgets every object."""
+        self.clearing.set()
+        while self.clearing.is_set():
+            time.sleep(0.01)
+
+    def stop_pods(self) -> None:
+        for pods in (self.starting, self.serving):
+            while pods:
+                pods.popitem()[1].stop()
 
     def log_of(self, name: str, container: str) -> str:
         for pod in [*self.starting.values(), *self.serving.values()]:
@@ -178,18 +192,7 @@ class FakeKServe(threading.Thread):
         placed = {"--model_dir": str(folder), "--http_port": str(port), "--enable_grpc": "false"}
         command = [a for a in arguments if a.split("=")[0] not in (*placed, "--grpc_port")]
         command += [f"{flag}={value}" for flag, value in placed.items()]
-        with pod.log.open("wb") as log:
-            pod.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "serving",
-                    *command,
-                    *(f"{k}={v}" for k, v in placed.items()),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        pod.process = start_predictor(command, pod.log)
         return pod
 
     def update(self, key, namespace: str, name: str) -> None:

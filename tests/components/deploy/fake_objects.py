@@ -47,9 +47,12 @@ class Objects:
                 self._version += 1
                 self._announce(key, "DELETED", value)
 
-    def version(self) -> int:
+    def clear(self) -> None:
+        """Forgets all but how many versions there were."""
         with self.lock:
-            return self._version
+            self._live.clear()
+            self._applied.clear()
+            self._events.clear()
 
     def events_after(
         self, version: int, resource: str, namespace: str, name: str, seconds: float

@@ -96,7 +96,7 @@ def test_from_first_deployment_to_rollback(api_server, plan, store, tmp_path, ca
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert api_server.stop() == granted
+    assert api_server.used() == granted
 
 
 def test_a_worse_model_does_not_replace_the_champion(api_server, plan, store, tmp_path):
