@@ -21,8 +21,10 @@ class Augmentation:
     """A pipeline of random transforms; the same seed and pixels give the same result.
 
     Albumentations ignores the seeds of NumPy and torch, and its workers repeat one another
-    (2.0.8). So the generator is seeded anew for each sample, from the run's seed, the epoch and
-    the sample: the result depends on neither the number of workers nor what came before.
+    (2.0.8). So the generators are seeded anew for each sample, from the run's seed, the epoch and
+    the sample: the result depends on neither the number of workers nor what came before. And each
+    transform has a seed of its own: `Compose.set_random_seed` gives all of them the same one, so
+    that those of equal probability happen together or not at all.
     """
 
     def __init__(self, transforms: Mapping[str, Any], crop: tuple[int, int] | None = None) -> None:
@@ -52,7 +54,10 @@ class Augmentation:
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: tuple[int, ...]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Transforms RGB uint8 (h, w, 3) and its mask uint8 (h, w) alike."""
-        self._pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        transforms = self._pipeline.transforms
+        seeds = np.random.SeedSequence(seed).generate_state(len(transforms))
+        for transform, own_seed in zip(transforms, seeds, strict=True):
+            transform.set_random_seed(int(own_seed))
         result = self._pipeline(image=image, mask=mask)
         if result["mask"].shape != (self._crop or mask.shape):
             height, width = result["mask"].shape

@@ -1,5 +1,7 @@
 """What the network sees in training is what it sees when it is served; augmentation is random."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,17 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone(tmp_path):
              for s in (0, 1)]  # fmt: skip
     assert 0 < sum(flips[0]) < 12
     assert flips[0] != flips[1]
+
+
+def test_transforms_are_drawn_independently_of_one_another():
+    """Compose.set_random_seed gives all one seed: two flips came together or not at all."""
+    flips = Augmentation({"HorizontalFlip": {"p": 0.5}, "VerticalFlip": {"p": 0.5}})
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    mask = np.zeros((4, 6), np.uint8)
+    turned = [(image[::v, ::h].tobytes()) for v in (1, -1) for h in (1, -1)]
+    found = Counter(turned.index(flips(image, mask, (0, 1, k))[0].tobytes()) for k in range(400))
+    # 100 of each; four standard deviations are 35.
+    assert all(65 <= found[kind] <= 135 for kind in range(4)), found
 
 
 def test_workers_neither_repeat_one_another_nor_earlier_epochs(tmp_path):
