@@ -1,6 +1,7 @@
 """Weights of the encoder before training, without a network unless `imagenet` is asked for."""
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,10 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     for prefix in ("", "encoder.", "model.", "module."):
         for target in ("", "model."):
             renamed = {
-                target + key.removeprefix(prefix): value
+                target + name: value
                 for key, value in state.items()
                 if key.startswith(prefix)
+                for name in _names(key.removeprefix(prefix))
             }
             fits = {k: v for k, v in renamed.items() if k in own and v.shape == own[k].shape}
             if len(fits) > best[0]:
@@ -149,6 +151,15 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     own.update(best[1])
     # torch's own method: an SMP encoder's drops keys of a head that is not there.
     nn.Module.load_state_dict(encoder, own)
+
+
+def _names(key: str) -> tuple[str, str]:
+    """A tensor's name, and the one it has in timm's feature extractors.
+
+    They take the first level of containers apart (ConvNeXt, Swin, MobileViT, ...): stages.0.norm
+    is called stages_0.norm there.
+    """
+    return key, re.sub(r"^([^.]+)\.(\d+)\.", r"\1_\2.", key)
 
 
 def _unreadable(source: str, error: Exception) -> SegmentorError:

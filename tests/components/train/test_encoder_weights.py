@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -92,6 +93,17 @@ def test_the_hubs_cache_serves_imagenet_without_a_network(tmp_path, monkeypatch)
     target = network("resnet18")
     load_encoder_weights(target, "resnet18", "imagenet")
     assert_same_encoder(target, source)
+
+
+def test_timms_own_weights_of_a_family_whose_stages_have_other_names_there(tmp_path):
+    """ConvNeXt's extractor calls stages.0 stages_0; Swin, MobileViT and others do the same."""
+    name = "convnext_atto"
+    source, target = timm.create_model(name), network(f"tu-{name}")
+    path = tmp_path / "w.safetensors"
+    save_file({key: value.contiguous() for key, value in source.state_dict().items()}, path)
+    load_encoder_weights(target, f"tu-{name}", str(path))
+    weights = target.encoder.state_dict()["model.stages_1.blocks.0.mlp.fc1.weight"]
+    assert torch.equal(weights, source.state_dict()["stages.1.blocks.0.mlp.fc1.weight"])
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", TINY])
