@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 # Images listed on the page: those with the largest difference.
 SHOWN = 20
+NOT_FASTER = (
+    "INT8 is not faster than float32 in onnxruntime on this processor; it is in OpenVINO "
+    "(predictor: --engine openvino-int8). For onnxruntime serve float32."
+)
 
 
 def build_report(
@@ -18,8 +22,8 @@ def build_report(
     model: OnnxModel,
     limits: tuple[float, float],
     quantized: "Quantized | None" = None,
-) -> str:
-    """Returns the page, HTML.
+) -> Report:
+    """Returns the page.
 
     Args:
         parity: Of the float32 model.
@@ -49,11 +53,13 @@ def build_report(
     )
     if quantized is not None:
         where = "Written as INT8" if is_int8 else f"{quantized.model.path.name}, INT8, beside it,"
-        report.notice(
+        report.paragraph(
             f"{where} after that check: IoU on the test set {quantized.measured.model_iou:.4f}, a "
             f"loss of {quantized.iou_loss:.4f}; {quantized.speed_up:.2f} times as fast here. The "
             "tables below are the float32 model's."
         )
+        if is_int8 and not quantized.is_faster:
+            report.notice(NOT_FASTER)
     header = ["", "largest difference", "flipped pixels", "pixels"]
     report.section(
         "Sizes", "Validation images brought to each size, alone and in a batch; odd ones included."
@@ -68,7 +74,7 @@ def build_report(
     )
     report.table(header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in worst])
     _add_contract(report, model)
-    return report.html()
+    return report
 
 
 def _add_contract(report: Report, model: OnnxModel) -> None:

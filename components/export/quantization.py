@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # More images change the ranges of activations little, and calibration takes their time.
 CALIBRATION_IMAGES = 64
+# Less is within what two runs of the same model differ by.
+WORTHWHILE = 1.05
 
 
 class ValImages(CalibrationDataReader):  # type: ignore[misc]
@@ -69,6 +71,11 @@ class Quantized:
     measured: Parity
     iou_loss: float
     speed_up: float
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether it is worth its loss of IoU in onnxruntime on this processor."""
+        return self.speed_up >= WORTHWHILE
 
     def figures(self) -> dict[str, Any]:
         """What it adds to the parity figures, whichever of the two is model.onnx."""
@@ -165,8 +172,15 @@ def write_int8(
         max_iou_loss: Largest loss of IoU that passes.
 
     Raises:
-        ContractError: the IoU falls by more than the limit, or is not a number. No file is left.
+        ContractError: the IoU falls by more than the limit, or cannot be measured. No file is left.
     """
+    if np.isnan(parity.model_iou):
+        raise ContractError(
+            "INT8",
+            "a test set without true pixels, on which no loss of IoU can be measured",
+            "a test set with some",
+            "split again, or export with --precision float32",
+        )
     target = model.path.with_name(INT8_FILE)
     quantize(model, val, target)
     measured = measure_parity(checkpoint, OnnxModel(target), val, test)
@@ -181,7 +195,10 @@ def write_int8(
         )
     gain = speed_up(model, OnnxModel(target), Dataset(val))
     logger.info("quantized iou_loss=%.5f speed_up=%.2f", loss, gain)
-    return Quantized(OnnxModel(target), measured, loss, gain)
+    quantized = Quantized(OnnxModel(target), measured, loss, gain)
+    if not quantized.is_faster:
+        logger.warning("int8 is not faster than float32 here speed_up=%.2f", gain)
+    return quantized
 
 
 def put_in_place(quantized: Quantized, model: OnnxModel) -> Quantized:

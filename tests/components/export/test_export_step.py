@@ -157,8 +157,9 @@ def test_int8_beside_the_model_is_smaller_and_nearly_as_good(
     assert replace(contract, provenance={}) == replace(model.contract, provenance={})
     assert quantized.figures()["int8_iou"] == pytest.approx(parity.model_iou, abs=0.05)
     assert OnnxModel(tmp_path / "model").digest == model.digest
-    assert "model.int8.onnx, INT8, beside it" in build_report(
-        parity, model, (1e-4, 1e-5), quantized
+    assert (
+        "model.int8.onnx, INT8, beside it"
+        in build_report(parity, model, (1e-4, 1e-5), quantized).html()
     )
 
 
@@ -172,14 +173,32 @@ def test_int8_in_place_of_the_model(folder: Path, outputs: Path, tmp_path: Path)
         "model.onnx",
         "model_card.md",
     ]
-    page = build_report(parity, quantized.model, (1e-4, 1e-5), quantized)
-    assert "Written as INT8 after that check" in page
+    slow = replace(quantized, speed_up=0.97)
+    report = build_report(parity, quantized.model, (1e-4, 1e-5), slow)
+    assert "Written as INT8 after that check" in report.html()
+    # It has lost IoU for nothing: who chose it should know, on the terminal too.
+    assert "INT8 is not faster than float32 in onnxruntime" in report.metadata()["warnings"]
+    fast = build_report(parity, quantized.model, (1e-4, 1e-5), replace(quantized, speed_up=1.5))
+    assert fast.metadata() == {}
 
 
 def test_int8_that_loses_too_much_is_refused(folder: Path, outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="INT8: a loss of IoU of"):
         quantize_copy(folder, outputs, tmp_path, max_iou_loss=-1)
     assert not (tmp_path / "model" / "model.int8.onnx").exists()
+
+
+def test_int8_whose_loss_cannot_be_measured_is_refused_with_the_reason(
+    folder: Path, outputs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(outputs / "model", tmp_path / "model")
+    flat = ((name, image, mask * 0, group) for name, image, mask, group in scenes(2, ROAD, SIZE))
+    write_dataset(tmp_path / "test", flat, ROAD)
+    checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(tmp_path / "model")
+    sets = folder / "val", tmp_path / "test"
+    parity = measure_parity(checkpoint, model, *sets)
+    with pytest.raises(ContractError, match="a test set without true pixels"):
+        write_int8(checkpoint, model, parity, *sets, 0.01)
 
 
 def quantize_copy(
