@@ -79,9 +79,12 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     # Idle threads spin by default: beside any other process on the same cores, each step of
     # training then takes twice as long and more. Read by OpenMP when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from components.train.preparation import prepare
+
+    job = prepare(arguments)  # what is wrong is said before torch is imported
     from components.train.step import run
 
-    return run(arguments)
+    return run(arguments, job)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

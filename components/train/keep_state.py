@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from torch import Tensor
 from components.cli import EXIT_TERMINATED
 from components.train import catalyst_compat as compat
 from components.train.config import TrainConfig, network_digest
-from components.train.generators import get_generators
 from components.train.run import Run
 from components.train.running_state import PartialEpoch, Progress, RunningState, save_state
 
@@ -86,10 +85,10 @@ class KeepState(compat.Callback):  # type: ignore[misc]
 
 
 class StopOnSignal(compat.Callback):  # type: ignore[misc]
-    """Ends the process between two batches when SIGTERM has come: a pod is about to be removed.
+    """Ends the process after a batch when SIGTERM has come: a pod is about to be removed.
 
-    The epoch so far is saved, so that the next process goes on with the next batch. In the middle
-    of an optimizer's step the weights would be half old, half new.
+    The epoch so far is saved, so that the next process goes on with the next batch; a validation
+    begins anew. In the middle of an optimizer's step the weights would be half old, half new.
     """
 
     def __init__(self, run: Run) -> None:
@@ -98,33 +97,37 @@ class StopOnSignal(compat.Callback):  # type: ignore[misc]
 
     def on_batch_end(self, runner: Any) -> None:
         """Saves and leaves, if it is time to."""
-        if not self.run.is_stopping or not runner.is_train_loader:
+        if not self.run.is_stopping:
             return
         if runner.engine.is_main_process and runner.engine.num_processes == 1:
+            position: Position = runner.position()
             network = runner.engine.unwrap_model(runner.model)
-            partial = PartialEpoch(
-                batches=runner.loader_batch_step,
-                confusion=runner.counts.confusion,
-                loss=runner.counts.loss,
-                generators=get_generators(),
-            )
-            state = make_state(self.run, runner, network.state_dict(), partial)
+            state = make_state(self.run, runner, network.state_dict(), position)
             save_state(self.run.state_folder, state, None)
             logger.info(
                 "stopped epoch=%d batch=%d: the same command goes on from here",
                 runner.epoch_step,
-                partial.batches,
+                position.partial.batches,
             )
         if runner.engine.is_main_process and self.run.after_save is not None:
             self.run.after_save(True)
         raise SystemExit(EXIT_TERMINATED)
 
 
+@dataclass(frozen=True)
+class Position:
+    """Where within an epoch its training is, and the steps of the whole run until there."""
+
+    partial: PartialEpoch
+    counters: dict[str, int]
+
+
 def make_state(
-    run: Run, runner: Any, weights: dict[str, Tensor], partial: PartialEpoch | None = None
+    run: Run, runner: Any, weights: dict[str, Tensor], position: Position | None = None
 ) -> RunningState:
-    """Collects what a run needs to go on."""
+    """Collects what a run needs to go on: after an epoch, or from a position within one."""
     scheduler = run.scheduler
+    counters = {"batch_step": runner.batch_step, "sample_step": runner.sample_step}
     return RunningState(
         fingerprint=run.fingerprint,
         epochs=run.config.training.epochs,
@@ -132,11 +135,11 @@ def make_state(
         architecture=run.config.model.architecture,
         network_digest=network_digest(run.config),
         progress=runner.progress,
-        counters={"batch_step": runner.batch_step, "sample_step": runner.sample_step},
+        counters=counters if position is None else position.counters,
         network=weights,
         optimizer=run.optimizer.state_dict(),
         scheduler=None if scheduler is None else scheduler.state_dict(),
-        partial=partial,
+        partial=None if position is None else position.partial,
     )
 
 

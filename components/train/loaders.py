@@ -13,7 +13,6 @@ from components.train.processes import world_size
 from components.train.samples import EpochSampler, SampleCache, TorchSamples
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset, Sample
-from segmentor.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,12 @@ def make_loaders(
     train_samples, val_samples = choose_samples(settings, train_set, val_set)
     is_native = spec.size_policy == "native"
     size = None if is_native else spec.size
-    cache = val_cache = SampleCache(train_set, train_samples, size, settings.cache_bytes, scratch)
-    transforms = config.processing.augmentation
-    if settings.overfit_batches:
-        transforms = {}
-    else:
-        val_cache = SampleCache(val_set, val_samples, size, settings.cache_bytes, scratch)
+    # First, for it may refuse its arguments, and to decode the images may take minutes.
+    transforms = {} if settings.overfit_batches else config.processing.augmentation
     augmentation = Augmentation(transforms, spec.size if is_native else None)
+    cache = val_cache = SampleCache(train_set, train_samples, size, settings.cache_bytes, scratch)
+    if not settings.overfit_batches:
+        val_cache = SampleCache(val_set, val_samples, size, settings.cache_bytes, scratch)
     batch_size = max(1, min(settings.batch_size, len(train_samples) // world_size()))
     # As many batches for each process: one that had fewer would leave the others waiting.
     multiple = batch_size * world_size()
@@ -66,14 +64,7 @@ def make_loaders(
 def choose_samples(
     settings: TrainingSettings, train_set: Dataset, val_set: Dataset
 ) -> tuple[list[Sample], list[Sample]]:
-    """All samples; or the first batches of train, twice, for an overfitting check.
-
-    Raises:
-        TrainingError: there are none.
-    """
-    for name, dataset in (("train", train_set), ("val", val_set)):
-        if not len(dataset):
-            raise TrainingError(f"{name} data set", "no samples", "at least one", "check split")
+    """All samples; or the first batches of train, twice, for an overfitting check."""
     if settings.overfit_batches:
         few = list(train_set.samples[: settings.overfit_batches * settings.batch_size])
         return few, few

@@ -4,8 +4,9 @@ Catalyst's own distributed engine trains each process alone under torchrun, and 
 plain engines join a group that exists. So the group is made here, before anything else.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -14,29 +15,66 @@ from torch import distributed, nn
 T = TypeVar("T")
 
 
-def join_group(is_cpu: bool) -> None:
-    """Joins the group that the environment describes; alone, it does nothing."""
-    if world_size() == 1 or distributed.is_initialized():
+@contextlib.contextmanager
+def in_group(is_cpu: bool) -> Iterator[None]:
+    """Joins the group that the environment describes, and leaves it; alone, it does nothing.
+
+    A group that the caller has made is taken as it is, and left to the caller.
+    """
+    if world_size() == 1:
+        yield
+        return
+    if distributed.is_initialized():
+        with _described(is_cpu):
+            yield
         return
     if not is_cpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("gloo" if is_cpu else "nccl")
-
-
-def leave_group() -> None:
-    """Leaves the group, if there is one."""
-    if distributed.is_available() and distributed.is_initialized():
+    try:
+        yield
+    finally:
         distributed.destroy_process_group()
 
 
+@contextlib.contextmanager
+def _described(is_cpu: bool) -> Iterator[None]:
+    """Describes the group in the environment, where accelerate looks: it does not ask torch.
+
+    Without this each process would train alone, and all would write the same files.
+    """
+    facts = {
+        "WORLD_SIZE": world_size(),
+        "RANK": rank(),
+        "LOCAL_RANK": rank() if is_cpu else torch.cuda.current_device(),
+        "MASTER_ADDR": "127.0.0.1",  # asked for, and not used: the group is there
+    }
+    added = {name: str(value) for name, value in facts.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
 def world_size() -> int:
-    """How many processes train together."""
+    """How many processes train together: of the group, or of the one that is to be made."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
     """True in the one process that writes."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 def first_decides(decide: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.train.config import TrainConfig, network_digest
 from components.train.mirror import Mirror
+from components.train.preparation import Job
 from components.train.running_state import BEST, STATE, Progress, RunningState, load_state
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
@@ -25,14 +26,7 @@ class Found:
     after_save: Callable[[bool], None] | None
 
 
-def find_state(
-    running: Path,
-    config: TrainConfig,
-    fingerprint: str,
-    resume: Path | None,
-    train_set: Dataset,
-    val_set: Dataset,
-) -> Found:
+def find_state(running: Path, job: Job) -> Found:
     """Looks in the running folder, then in the mirror, then in the checkpoint given by the user.
 
     A running folder of another configuration or other data is removed: it belongs to a run that
@@ -42,18 +36,17 @@ def find_state(
         ConfigError: the checkpoint has another network, or has no epochs left to do.
         ContractError: the checkpoint has no state, or other classes.
     """
+    settings, fingerprint = job.config.training, job.fingerprint
     state = _own_state(running, fingerprint)
     mirror = None
-    if config.training.mirror:
-        mirror = Mirror(
-            config.training.mirror, fingerprint, running, config.training.mirror_minutes * 60
-        )
+    if settings.mirror:
+        mirror = Mirror(settings.mirror, fingerprint, running, settings.mirror_minutes * 60)
         if state is None and mirror.download():
             state = _own_state(running, fingerprint)
     if state is not None:
         logger.info("resume kind=interrupted epoch=%d/%d", state.progress.epoch, state.epochs)
-    elif resume is not None:
-        state = _from_checkpoint(resume, running, config, train_set, val_set)
+    elif job.resume is not None:
+        state = _from_checkpoint(job.resume, running, job.config, job.train_set, job.val_set)
     (running / "logs").mkdir(parents=True, exist_ok=True)
     return Found(state, mirror.after_save if mirror else None)
 
@@ -113,5 +106,7 @@ def _from_checkpoint(
         # Scores on other data cannot be compared: the next epoch is the best so far.
         done = state.progress
         state = replace(state, progress=Progress(epoch=done.epoch, history=done.history))
+    # Who asks for more epochs wants them trained, also where early stopping ended the last run.
+    state = replace(state, progress=replace(state.progress, without_better=0))
     logger.info("resume kind=checkpoint epoch=%d/%d", state.progress.epoch, config.training.epochs)
     return state

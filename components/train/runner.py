@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from components.train import catalyst_compat as compat
-from components.train.generators import set_generators
-from components.train.keep_state import KeepState, StopOnSignal
+from components.train.generators import get_generators, set_generators
+from components.train.keep_state import KeepState, Position, StopOnSignal
 from components.train.metrics import Counts, predict_indices
 from components.train.optimization import is_stepped_per_batch
 from components.train.processes import share_buffers
 from components.train.run import Run
-from components.train.running_state import Progress
+from components.train.running_state import PartialEpoch, Progress
 from components.train.show_progress import ShowProgress
 from segmentor.errors import TrainingError
 from segmentor.label_map import LabelMap
@@ -41,6 +41,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         self._std = torch.tensor(spec.std).view(1, 3, 1, 1) * 255
         self.counts: Counts | None = None
         self.resumes_at = run.resumed.partial if run.resumed else None
+        self._trained: Position | None = None
 
     # What Catalyst asks for at the start.
     @property
@@ -144,9 +145,30 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         if self.is_valid_loader and self.engine.is_main_process:
             self._draw(batch, logits)
 
+    def position(self) -> Position:
+        """How far the training of this epoch is; in validation it is done."""
+        if not self.is_train_loader:
+            assert self._trained is not None
+            return self._trained
+        assert self.counts is not None
+        return Position(
+            PartialEpoch(
+                batches=self.loader_batch_step,
+                confusion=self.counts.confusion,
+                loss=self.counts.loss,
+                generators=get_generators(),
+            ),
+            {"batch_step": self.batch_step, "sample_step": self.sample_step},
+        )
+
     def on_loader_end(self, runner: Any) -> None:
         """Reduces the counts to the loader's figures."""
         assert self.counts is not None
+        if self.resumes_at is not None:  # the epoch was broken off after its last training batch
+            set_generators(self.resumes_at.generators)
+            self.resumes_at = None
+        if self.is_train_loader:
+            self._trained = self.position()
         self.loader_metrics.update(self.counts.compute())
         if self.is_train_loader:
             samples = self.loader_sample_step

@@ -1,4 +1,4 @@
-"""The work of the train step: inputs checked, the run found or begun, outputs written."""
+"""The work of the train step: the run found or begun, the network trained, outputs written."""
 
 import argparse
 import contextlib
@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,19 +15,17 @@ from typing import Any
 
 from components.cli import ArtifactMetadata, output_file, output_folder
 from components.train.checks import choose_device
-from components.train.compose import compose_config, split_overrides
-from components.train.config import TrainConfig, to_train_config
+from components.train.config import TrainConfig
 from components.train.image_statistics import training_reference
-from components.train.processes import first_decides, is_first, join_group, leave_group
+from components.train.preparation import Job
+from components.train.processes import first_decides, in_group, is_first, rank
 from components.train.resume import Found, find_state
 from components.train.running_state import STATE
 from components.train.training import Places, Trained, train
 from components.train.training_report import write_report
 from segmentor import __version__
 from segmentor.contract import ModelContract
-from segmentor.dataset import Dataset
 from segmentor.digests import digest_json
-from segmentor.errors import DataError
 from segmentor.nn.checkpoint import Checkpoint, save_checkpoint
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.thresholds import choose_threshold
@@ -37,49 +34,33 @@ logger = logging.getLogger(__name__)
 
 # Set where the container image is built.
 REVISION_VARIABLE = "SEGMENTOR_GIT_REVISION"
-# These change how a run goes, not what comes out.
-_WITHOUT_INFLUENCE = ("cache_bytes", "workers", "overlays", "mirror", "mirror_minutes")
 
 
-def run(arguments: argparse.Namespace) -> ArtifactMetadata:
-    """Runs the step from parsed arguments; returns the metadata of its outputs."""
-    composed = compose_config(split_overrides(arguments.overrides, arguments.override))
-    config = to_train_config(composed)
-    train_set, val_set = Dataset(arguments.train), Dataset(arguments.val)
-    check_data_sets(train_set, val_set)
-    join_group(is_cpu=choose_device(config.training.device) == "cpu")
-    try:
-        return train_and_write(arguments, composed, config, train_set, val_set)
-    finally:
-        leave_group()
+def run(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata:
+    """Trains what was prepared, and writes the outputs; returns their metadata."""
+    device = choose_device(job.config.training.device)
+    with in_group(is_cpu=device == "cpu"):
+        return train_and_write(arguments, job)
 
 
-def train_and_write(
-    arguments: argparse.Namespace,
-    composed: dict[str, Any],
-    config: TrainConfig,
-    train_set: Dataset,
-    val_set: Dataset,
-) -> ArtifactMetadata:
+def train_and_write(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata:
     """Trains, and writes the outputs in the first of the processes that train together."""
-    fingerprint = run_fingerprint(composed, train_set, val_set, arguments.resume)
+    config, composed, val_set = job.config, job.composed, job.val_set
     checkpoint = arguments.checkpoint.absolute()
     running = checkpoint.parent / f".{checkpoint.name}.running"
     found = Found(None, None)
     if is_first():
-        found = find_state(running, config, fingerprint, arguments.resume, train_set, val_set)
+        found = find_state(running, job)
     state = first_decides(lambda: found.state)
     started = time.monotonic()
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=".train-") as scratch:
-        places = Places(running, running / "logs", Path(scratch))
-        with _removed_if_nothing_was_reached(running):
-            trained = train(
-                config, train_set, val_set, places, fingerprint, state, found.after_save
-            )
+    with _removed_if_nothing_was_reached(running), scratch_folder(running) as scratch:
+        places = Places(running, running / "logs", scratch)
+        trained = train(
+            config, job.train_set, val_set, places, job.fingerprint, state, found.after_save
+        )
     if not is_first():
         return {}
-    contract = make_contract(composed, trained, train_set, val_set)
+    contract = make_contract(job, trained)
     metrics = final_metrics(trained, time.monotonic() - started)
     with output_folder(arguments.checkpoint) as folder:
         save_checkpoint(
@@ -111,63 +92,40 @@ def _removed_if_nothing_was_reached(running: Path) -> Iterator[None]:
         raise
 
 
-def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:
-    """Refuses data sets that do not belong together.
+@contextlib.contextmanager
+def scratch_folder(running: Path) -> Iterator[Path]:
+    """Yields an empty folder of this process inside the running one.
 
-    Raises:
-        DataError: other classes, or the same images on both sides.
+    What a killed process has left there, such as its cache of images, goes with the next start.
     """
-    if train_set.label_map != val_set.label_map:
-        raise DataError(
-            "val data set",
-            f"classes {', '.join(val_set.label_map.names)}",
-            f"those of the train data set: {', '.join(train_set.label_map.names)}",
-            "split one converted data set",
-        )
-    seen = {sample.image_digest for sample in train_set.samples}
-    both = [sample.id for sample in val_set.samples if sample.image_digest in seen]
-    if both:
-        # Not an error: an overfitting check may do it on purpose.
-        logger.warning(
-            "val images that are in train too count=%d first=%s: val figures will be too good",
-            len(both),
-            both[0],
-        )
+    folder = running / "scratch" / str(rank())
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others may still have theirs
+            folder.parent.rmdir()
 
 
-def run_fingerprint(
-    composed: dict[str, Any], train_set: Dataset, val_set: Dataset, resume: Path | None
-) -> str:
-    """The identity of a run: what decides its result."""
-    training = {k: v for k, v in composed["training"].items() if k not in _WITHOUT_INFLUENCE}
-    contents = resume / "contract.json" if resume is not None else None
-    return digest_json(
-        {
-            "config": {**composed, "training": training},
-            "train": train_set.digest,
-            "val": val_set.digest,
-            "resume": contents.read_text() if contents is not None and contents.is_file() else "",
-            "version": __version__,
-        }
-    )
-
-
-def make_contract(
-    composed: dict[str, Any], trained: Trained, train_set: Dataset, val_set: Dataset
-) -> ModelContract:
+def make_contract(job: Job, trained: Trained) -> ModelContract:
     """Makes the contract of the best epoch: flat provenance, the threshold chosen on val."""
+    train_set, val_set = job.train_set, job.val_set
     best = best_figures(trained)
     provenance: dict[str, Any] = {
         "tool_version": __version__,
         "train_dataset_digest": train_set.digest,
         "val_dataset_digest": val_set.digest,
-        "config_digest": digest_json(composed),
+        "config_digest": digest_json(job.composed),
         "best_epoch": trained.progress.best_epoch,
         "epochs": trained.progress.epoch,
         "precision": "bf16" if trained.bf16 else "fp32",
         "val_loss": best["valid/loss"],
         "val_iou": best["valid/iou"],
     }
+    if job.weights_digest:
+        provenance["encoder_weights_digest"] = job.weights_digest
     revision = os.environ.get(REVISION_VARIABLE)
     if revision:
         provenance["git_revision"] = revision

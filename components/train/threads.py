@@ -13,10 +13,11 @@ def set_threads() -> None:
     """Sets torch's threads to the CPUs of this process, unless OMP_NUM_THREADS decides.
 
     In a container with a CPU limit torch counts the cores of the whole machine: sixty-four threads
-    on two cores spend their time waiting for one another.
+    on two cores spend their time waiting for one another. Set here in both cases: the sum of many
+    numbers depends on the threads, and other work of this process may have set its own.
     """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(usable_cpus())
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    torch.set_num_threads(int(asked) if asked.isdecimal() and int(asked) else usable_cpus())
 
 
 def usable_cpus(quota: Path = CGROUP_QUOTA) -> int:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import nn
 
 from components.train import catalyst_compat as compat
 from components.train.checks import check_trainable, choose_device
-from components.train.class_balance import class_weights, require_classes
+from components.train.class_balance import class_weights
 from components.train.config import AUTO, TrainConfig, TrainingSettings
 from components.train.encoder_weights import load_encoder_weights
 from components.train.input_size import input_spec
@@ -83,11 +82,10 @@ def train(
 
     Raises:
         ConfigError: settings that do not go together.
-        TrainingError: nothing to learn from, a loss that is not finite, or no memory left.
+        TrainingError: a loss that is not finite, or no memory left.
     """
     device = choose_device(config.training.device)
     set_threads()
-    require_classes(train_set)
     network_config, network, spec = make_network(config, train_set, device, resumed is not None)
     run = make_run(config, (train_set, val_set), network, spec, places, fingerprint, resumed)
     run.after_save = after_save
@@ -155,14 +153,22 @@ def make_run(
     """Builds what the loop works with."""
     settings = config.training
     device = next(network.parameters()).device
-    bf16 = resumed.bf16 if resumed is not None else choose_bf16(device.type, settings.precision)
+    # An interrupted run goes on as it was begun; a checkpoint is trained further as asked for now.
+    is_same_run = resumed is not None and resumed.fingerprint == fingerprint
+    if resumed is not None and is_same_run:
+        bf16 = resumed.bf16
+    else:
+        bf16 = choose_bf16(device.type, settings.precision)
     if bf16 and device.type == "cpu":
         keep_depthwise_float32(network)
     loaders = make_loaders(config, *data_sets, spec, places.scratch, device.type)
     engine = compat.make_engine(device.type)
     optimizer = make_optimizer(network, settings)
     batches = math.ceil(len(loaders.by_key["train"]) / engine.num_processes)
-    scheduler, resumed = make_schedule(settings, optimizer, batches, resumed)
+    done = resumed.progress.epoch if resumed is not None and not is_same_run else 0
+    scheduler = make_scheduler(optimizer, settings, (settings.epochs - done) * batches)
+    if resumed is not None and not is_same_run:
+        resumed = with_new_schedule(resumed, optimizer)
     run = Run(
         config=config,
         label_map=data_sets[0].label_map,
@@ -192,20 +198,6 @@ def make_loss(settings: TrainingSettings, train_set: Dataset) -> SegmentationLos
     return SegmentationLoss(terms, is_binary, class_weights(settings.class_weights, train_set))
 
 
-def make_schedule(
-    settings: TrainingSettings,
-    optimizer: torch.optim.Optimizer,
-    batches: int,
-    resumed: RunningState | None,
-) -> tuple[Any | None, RunningState | None]:
-    """The scheduler, and the state to go on from, whose own schedule may have ended."""
-    if resumed is None or resumed.epochs == settings.epochs:
-        return make_scheduler(optimizer, settings, settings.epochs * batches), resumed
-    left = settings.epochs - resumed.progress.epoch
-    scheduler = make_scheduler(optimizer, settings, left * batches)
-    return scheduler, with_new_schedule(resumed, optimizer)
-
-
 def log_start(run: Run, spec: InputSpec) -> None:
     """One line of what is about to be trained."""
     logger.info(
@@ -220,10 +212,10 @@ def log_start(run: Run, spec: InputSpec) -> None:
 
 
 def with_new_schedule(resumed: RunningState, optimizer: torch.optim.Optimizer) -> RunningState:
-    """The state of a run that goes on to another number of epochs than it was begun with.
+    """The state of a finished run that is trained further.
 
     The old schedule ended where the old run did, so a new one spans the epochs that are left. The
-    optimizer keeps its moments; its rates are those of the new schedule.
+    optimizer keeps its moments; its rates, decay and momentum are those that are set now.
     """
     fresh = optimizer.state_dict()["param_groups"]
     optimizer_state = {"state": resumed.optimizer["state"], "param_groups": fresh}

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 from builders import ROAD
+from torch import distributed
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from components.train.processes import in_group, is_first, rank, world_size
+from components.train.running_state import load_state
 from components.train.samples import EpochSampler, read_pair
 from segmentor.dataset import Dataset
 from segmentor.metrics import class_scores, confusion_matrix
@@ -46,6 +50,52 @@ def test_two_processes_agree_with_one(road_data, flags, repository, tmp_path):
         confusion += confusion_matrix(truth, (probability > 0.5).astype(np.uint8), len(ROAD))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["val_iou"] == pytest.approx(float(class_scores(confusion).iou[1]), abs=1e-3)
+
+
+def test_a_group_that_the_caller_has_made_is_taken_and_left_to_the_caller(monkeypatch):
+    """Its launcher need not set the variables of torchrun: each process trained alone then."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert (world_size(), rank()) == (1, 0)
+    distributed.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
+    try:
+        with in_group(is_cpu=True):
+            assert (world_size(), rank(), is_first()) == (2, 1, False)
+            assert os.environ["WORLD_SIZE"] == "2"  # accelerate asks the environment alone
+        assert "WORLD_SIZE" not in os.environ
+        assert distributed.is_initialized()
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_group_without_torchrun_train_one_network(
+    road_data, flags, repository, tmp_path
+):
+    script = (
+        "import sys\nfrom torch import distributed\n"
+        "from components.train.__main__ import main\n"
+        "store = f'file://{sys.argv[1]}'\n"
+        "distributed.init_process_group('gloo', store, rank=int(sys.argv[2]), world_size=2)\n"
+        "sys.exit(main(sys.argv[3:]))"
+    )
+    options = ["training.epochs=2", "training.batch_size=2", "training.precision=fp32"]
+    foreign = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    environment = {k: v for k, v in os.environ.items() if k not in foreign}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "store"), str(number)]
+            + flags(road_data, tmp_path / "out") + options,
+            cwd=repository, env={**environment, "OMP_NUM_THREADS": "1"},
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "checkpoint", "logs", "metrics.json", "report.html",
+    ]  # fmt: skip
+    # Ten images in batches of two: in an epoch two steps of both, not five of each alone.
+    moments = load_state(tmp_path / "out" / "checkpoint").optimizer["state"]
+    assert {int(item["step"]) for item in moments.values()} == {2 * 2}
 
 
 @pytest.mark.parametrize(("count", "multiple", "length"), [(10, 4, 8), (3, 4, 3), (8, 4, 8)])

@@ -5,7 +5,7 @@ import torch
 
 from components.train import precision
 from components.train.memory import memory_errors
-from components.train.threads import usable_cpus
+from components.train.threads import set_threads, usable_cpus
 from segmentor.errors import TrainingError
 
 
@@ -50,3 +50,15 @@ def test_precision_follows_the_hardware_unless_it_is_given(monkeypatch, has_it):
     assert precision.choose_bf16("cpu", "auto") == has_it
     assert precision.choose_bf16("cpu", "bf16")
     assert not precision.choose_bf16("cpu", "fp32")
+
+
+def test_the_threads_are_those_asked_for_whatever_this_process_did_before(monkeypatch):
+    """Evaluate sets its own in the same process; another number gives other last digits."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
+    try:
+        torch.set_num_threads(1)
+        set_threads()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

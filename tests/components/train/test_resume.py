@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.train.__main__ import build_parser
 from components.train.mirror import Mirror
+from components.train.preparation import prepare
+from components.train.runner import SegmentationRunner
 from components.train.running_state import load_state
+from components.train.step import scratch_folder
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
 
@@ -76,13 +80,14 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(
 ):
     """Catalyst's own resume is silently ignored (22.4): the run would start anew or differ."""
     for epoch in (1, 3):
-        process = start(tmp_path, *OVERRIDES)
+        process = start(tmp_path, *OVERRIDES, "training.cache_bytes=0")  # the cache is a file
         wait_for_epoch(process, epoch)
         time.sleep(random.uniform(0, 0.4))  # within an epoch, or in the middle of a save
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not (tmp_path / "checkpoint").exists()
+        assert [path.name for path in tmp_path.iterdir()] == [".checkpoint.running"]
     assert train(road_data, tmp_path, *OVERRIDES).code == 0
+    assert not list(tmp_path.glob(".*"))
     assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
 
 
@@ -100,6 +105,36 @@ def test_sigterm_saves_between_batches_exits_143_and_goes_on_there(
     assert state.partial.batches > 0
     assert train(road_data, tmp_path, *OVERRIDES).code == 0
     assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
+
+
+def test_sigterm_in_validation_saves_at_once_and_validates_again(
+    train, road_data, finished, tmp_path, monkeypatch
+):
+    handle_batch = SegmentationRunner.handle_batch
+
+    def handle_and_stop(runner, batch):
+        handle_batch(runner, batch)
+        if runner.is_valid_loader and runner.epoch_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationRunner, "handle_batch", handle_and_stop)
+        with pytest.raises(SystemExit) as stopped:
+            train(road_data, tmp_path, *OVERRIDES)
+    assert stopped.value.code == 143
+    state = load_state(tmp_path / ".checkpoint.running")
+    assert (state.progress.epoch, state.partial.batches) == (1, 2)
+    assert train(road_data, tmp_path, *OVERRIDES).code == 0
+    assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
+
+
+def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path):
+    left = tmp_path / ".checkpoint.running" / "scratch" / "0" / "cache-1.bin"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(10))
+    with scratch_folder(tmp_path / ".checkpoint.running") as folder:
+        assert list(folder.iterdir()) == []
+    assert list((tmp_path / ".checkpoint.running").iterdir()) == []
 
 
 def test_the_state_of_another_configuration_is_not_taken(
@@ -142,6 +177,39 @@ def test_a_best_epoch_before_the_resume_keeps_its_weights(train, finished, road_
 def test_a_resume_with_no_epochs_left_says_so(train, finished, road_data, tmp_path, capsys):
     assert train(road_data, tmp_path, *OVERRIDES, resume=finished.checkpoint).code == 3
     assert "set training.epochs=14" in capsys.readouterr().err
+
+
+def test_further_training_after_an_early_stop_takes_the_settings_given_now(
+    train, road_data, tmp_path
+):
+    """The patience of the last run is used up: without a new one nothing would be trained."""
+    stuck = (
+        "training.epochs=8", "training.early_stopping=1", "training.learning_rate=1e-12",
+        "training.metric=loss", "training.scheduler=none", "processing.augmentation={}",
+    )  # fmt: skip
+    train(road_data, tmp_path / "first", *stuck, "training.precision=bf16")
+    first = tmp_path / "first" / "checkpoint"
+    before = load_state(first)
+    assert before.progress.epoch < 8
+    train(
+        road_data, tmp_path / "more", *stuck, "training.precision=fp32",
+        "training.learning_rate=1e-11", "training.weight_decay=0.5", resume=first,
+    )  # fmt: skip
+    after = load_state(tmp_path / "more" / "checkpoint")
+    assert after.progress.epoch > before.progress.epoch
+    assert (before.bf16, after.bf16) == (True, False)
+    assert after.progress.history[-1]["learning_rate"] == 1e-11
+    assert {group["weight_decay"] for group in after.optimizer["param_groups"]} == {0.0, 0.5}
+
+
+def test_other_weights_under_the_same_name_are_another_run(road_data, flags, tmp_path):
+    weights = tmp_path / "encoder.safetensors"
+    found = set()
+    for content in (b"one", b"two", b"one"):
+        weights.write_bytes(content)
+        given = [*flags(road_data, tmp_path), f"model.encoder_weights={weights}"]
+        found.add(prepare(build_parser().parse_args(given)).fingerprint)
+    assert len(found) == 2
 
 
 def test_a_resume_of_another_network_is_refused(train, finished, road_data, tmp_path, capsys):

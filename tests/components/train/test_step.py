@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -154,6 +155,32 @@ def test_wrong_settings_end_in_one_clear_line(
     assert last.startswith("error: ")
     assert message in last
     assert not any(tmp_path.glob("checkpoint"))
+
+
+def test_what_does_not_fit_the_data_is_refused_before_torch_is_imported(
+    road_data, flags, repository, tmp_path
+):
+    wrong = {
+        "training.class_weights=[1,2,3]": "2 positive weights, for background, road",
+        "training.loss={cross_entropy: 1}": "no loss of a binary network",
+        "training.class_weights=[1,2] training.loss={dice: 1}": "no loss that takes them",
+        "model.encoder_weights=absent.pt": "'absent.pt': no such file",
+        "--resume=absent": "absent: no such folder",
+    }
+    options = [re.findall(r"\S+=(?:{.*}|\S+)", text) for text in wrong]
+    script = (
+        "import sys\nfrom components.train.__main__ import main\n"
+        f"codes = [main([*sys.argv[1:], *option]) for option in {options}]\n"
+        "sys.exit(f\"{codes} {'torch' in sys.modules}\")"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *flags(road_data, tmp_path)],
+        capture_output=True, text=True, cwd=repository, check=False,
+    )  # fmt: skip
+    *messages, result = done.stderr.strip().splitlines()
+    assert result == "[3, 3, 3, 3, 3] False"
+    for message, expected in zip(messages, wrong.values(), strict=True):
+        assert expected in message
 
 
 def test_a_class_that_train_lacks_is_refused(train, tmp_path, capsys):
