@@ -25,8 +25,13 @@ from accelerate import DataLoaderConfiguration
 from torch import distributed
 
 from components.train.compose import flat_items
+from components.train.import_extras import without
 
-with warnings.catch_warnings():
+# Catalyst and tensorboardX load them to see whether they are there, for what is not used here: two
+# seconds of processor time at each start.
+_EXTRAS = ("boto3", "google.cloud.storage", "matplotlib", "onnx", "optuna", "pandas", "sklearn")
+
+with without(_EXTRAS), warnings.catch_warnings():
     # distutils' LooseVersion, and pkg_resources-like deprecations of 2022.
     warnings.simplefilter("ignore")
     from catalyst import dl

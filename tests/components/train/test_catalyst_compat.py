@@ -4,6 +4,8 @@ Each test holds our remedy and states what stock Catalyst does; `test_stock_fail
 Catalyst itself.
 """
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -30,6 +32,19 @@ def test_stock_engine_still_fails_at_the_end_of_a_loader():
     with pytest.raises(AttributeError, match="TPU"):
         dl.CPUEngine().mean_reduce_ddp_metrics({"loss": 1.0})
     assert compat.make_engine("cpu").mean_reduce_ddp_metrics({"loss": 1.0}) == {"loss": 1.0}
+
+
+def test_catalyst_is_imported_without_what_it_does_not_need_here(repository):
+    """Two seconds of each start; what was kept away can be imported afterwards."""
+    script = (
+        "import sys\nfrom components.train import catalyst_compat\n"
+        "print([n for n in ('sklearn', 'pandas', 'google.cloud.storage') if n in sys.modules])\n"
+        "import matplotlib, pandas"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=repository, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_stock_catalyst_does_not_know_todays_schedulers():
