@@ -55,6 +55,10 @@ def _is_selector(value: Any) -> bool:
     return all(isinstance(item, str) for item in value.values())
 
 
+def _are_override_sets(value: Any) -> bool:
+    return bool(value) and all(isinstance(item, str) for item in value)
+
+
 def _are_tolerations(value: Any) -> bool:
     return all(isinstance(item, dict) and set(item) <= _TOLERATION_KEYS for item in value)
 
@@ -85,6 +89,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         ("predictor_image",),
         lambda value: not value or is_image(value),
         "a container image, or nothing",
+    ),
+    (
+        ("override_sets",),
+        _are_override_sets,
+        'a list of one or more texts (["training.epochs=20", "training.epochs=40"])',
     ),
     (("train_node_selector",), _is_selector, 'labels whose values are texts ({"gpu": "true"})'),
     (

@@ -25,6 +25,7 @@ DIGEST_HEADER = "X-Segmentor-Digest"
 ENGINE_HEADER = "X-Segmentor-Engine"
 # A route may lag behind the pods that it leads to.
 ROUTE_SECONDS = 60.0
+SECONDS_BETWEEN_REQUESTS = 1.0
 _NOT_YET = (404, 502, 503, 504)
 _MESH = (
     "the service mesh refuses callers without a sidecar, as the pipeline's pods are: see "
@@ -102,8 +103,7 @@ def _drawn_image(contract: ModelContract) -> bytes:
 
 def _ask(endpoint: str, content: bytes, digest: str) -> tuple[str, np.ndarray]:
     """Returns the engine that answered, and its mask."""
-    media_type = f"image/{read_header(content).format.lower()}"
-    response = _post(endpoint, content, {"Content-Type": media_type})
+    response = _post(endpoint, content, digest)
     if response.status != 200:
         said = f"HTTP {response.status} ({response.data[:200]!r})"
         # How Istio refuses callers without its sidecar, as KFP's pods are.
@@ -120,7 +120,13 @@ def _ask(endpoint: str, content: bytes, digest: str) -> tuple[str, np.ndarray]:
     return response.headers.get(ENGINE_HEADER, EXACT_ENGINE), mask
 
 
-def _post(endpoint: str, content: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+def _post(endpoint: str, content: bytes, digest: str) -> urllib3.BaseHTTPResponse:
+    """Asks until the model answers, or the time is over that a route may take to lead to it."""
+    headers = {
+        "Content-Type": f"image/{read_header(content).format.lower()}",
+        # A connection that is kept stays with its pod, even with one that is about to end.
+        "Connection": "close",
+    }
     deadline = time.monotonic() + ROUTE_SECONDS
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=60), retries=False)
     while True:
@@ -135,6 +141,15 @@ def _post(endpoint: str, content: bytes, headers: dict[str, str]) -> urllib3.Bas
                     "check the NetworkPolicy: pipelines must reach predictors",
                 ) from error
         else:
-            if response.status not in _NOT_YET or time.monotonic() >= deadline:
+            if not _is_early(response, digest) or time.monotonic() >= deadline:
                 return response
-        time.sleep(1)
+        time.sleep(SECONDS_BETWEEN_REQUESTS)
+
+
+def _is_early(response: urllib3.BaseHTTPResponse, digest: str) -> bool:
+    """True for an answer that another one may follow: of no pod, or of a pod that is ending.
+
+    Kubernetes does not count a pod any more that is being deleted; it answers some seconds longer.
+    """
+    is_of_another = response.status == 200 and response.headers.get(DIGEST_HEADER) != digest
+    return response.status in _NOT_YET or is_of_another

@@ -12,6 +12,7 @@ import pytest
 from submitting import SOURCE, environment, submitted
 
 from pipelines.cluster_client import ServerError
+from pipelines.compilation import SWEEP_YAML
 from pipelines.submission import submit
 from segmentor.errors import ConfigError
 
@@ -53,6 +54,14 @@ def test_an_unknown_parameter_is_refused_before_anything_is_sent(server):
 def test_what_the_driver_would_refuse_is_refused_before_anything_is_sent(server, name, value, told):
     with pytest.raises(ConfigError, match=f"parameter {name}: .*{told}"):
         submitted(server, {**SOURCE, name: value})
+    assert server[1].requests == []
+
+
+@pytest.mark.parametrize("value", ["[]", '["a=1", {}]'])
+def test_a_sweep_of_nothing_is_refused(server, value):
+    """The cluster would find it after the data steps."""
+    with pytest.raises(ConfigError, match="parameter override_sets: .* one or more texts"):
+        submitted(server, {**SOURCE, "override_sets": value}, pipeline=SWEEP_YAML)
     assert server[1].requests == []
 
 

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from components.deploy import golden
 from components.deploy.candidate import read_candidate
 from components.deploy.golden import check_served
 from segmentor.errors import DeployError
@@ -48,7 +49,8 @@ def serve(candidate):
                 mask = predict_mask(model.forward, model.contract, content)
                 mask.reshape(-1)[:wrong] ^= 1
                 self.send_response(200)
-                self.send_header("X-Segmentor-Digest", model.digest)
+                digest = "sha256:old" if engine == "old pod" else model.digest
+                self.send_header("X-Segmentor-Digest", digest)
                 if engine is not None:
                     self.send_header("X-Segmentor-Engine", engine)
                 self.end_headers()
@@ -104,6 +106,16 @@ def test_replicas_with_different_engines_are_judged_each_by_its_own_limit(serve,
     check_served(serve(("openvino", 10), ("onnxruntime", 0)), "road", candidate, LIMIT)
     with pytest.raises(DeployError, match="1 of 6144 pixels of engine onnxruntime differ"):
         check_served(serve(("openvino", 10), ("onnxruntime", 1)), "road", candidate, LIMIT)
+
+
+def test_an_old_pod_may_answer_for_a_while_after_it_was_replaced(serve, candidate, monkeypatch):
+    """It is no longer counted, and pauses before it ends."""
+    monkeypatch.setattr(golden, "SECONDS_BETWEEN_REQUESTS", 0.1)
+    answers = [("old pod", 0), ("onnxruntime", 0), ("old pod", 0), ("onnxruntime", 0)]
+    check_served(serve(*answers), "road", candidate, LIMIT)
+    monkeypatch.setattr(golden, "ROUTE_SECONDS", 0.15)
+    with pytest.raises(DeployError, match="an answer of model sha256:old"):
+        check_served(serve(*[("old pod", 0)] * 9), "road", candidate, LIMIT)
 
 
 def test_a_service_mesh_that_lets_nobody_in_is_told_with_what_to_do(serve, candidate):
