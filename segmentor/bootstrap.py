@@ -37,7 +37,17 @@ def interval(sums: NDArray[np.float64], statistic: Statistic, seed: int = 0) -> 
     """The percentile interval of a figure at `LEVEL`; NaN when one group cannot give any."""
     if len(sums) < 2:
         return float("nan"), float("nan")
-    figures = statistic(resample(sums, seed))
+    return _percentiles(statistic(resample(sums, seed)))
+
+
+def class_intervals(sums: NDArray[np.float64], seed: int = 0) -> list[tuple[float, float]]:
+    """The interval of each class's IoU, from counts (G, K, 3) by group."""
+    if len(sums) < 2:
+        return [(float("nan"), float("nan"))] * sums.shape[1]
+    return [_percentiles(column) for column in iou_of_counts(resample(sums, seed)).T]
+
+
+def _percentiles(figures: NDArray[np.float64]) -> tuple[float, float]:
     if np.isnan(figures).all():
         return float("nan"), float("nan")
     tail = (1 - LEVEL) / 2

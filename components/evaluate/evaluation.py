@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.evaluate.calibration import BINS, count_confidence
 from components.evaluate.scoring import ImageScores, score_image
+from segmentor.calibration import BINS, count_confidence
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset, Sample
 from segmentor.errors import ContractError, DataError
@@ -27,15 +27,17 @@ from segmentor.tiling import tiled
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to itself alone: what is derived from it can be cached
 class Evaluation:
     """All that was measured, and what it takes to look at an image again.
 
+    `network` names architecture and encoder.
     `levels` are the counts for the threshold sweep (binary models; all zero otherwise),
     `confidence` those for calibration.
     """
 
     checkpoint_digest: str
+    network: str
     contract: ModelContract
     dataset: Dataset
     images: tuple[ImageScores, ...]
@@ -85,7 +87,7 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     """
     dataset = Dataset(test)
     checkpoint = load_checkpoint(checkpoint_folder)
-    contract = checkpoint.contract
+    contract, config = checkpoint.contract, checkpoint.network_config
     contract.check_classes(dataset.label_map, str(test))
     if not len(dataset):
         raise DataError(str(test), "no samples", "at least one", "give the test set a larger ratio")
@@ -109,6 +111,7 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
         raise DataError.collected(str(test), problems)
     return Evaluation(
         checkpoint_digest=checkpoint_digest(checkpoint_folder),
+        network=f"{config.architecture} with {config.encoder}",
         contract=contract,
         dataset=dataset,
         images=tuple(images),

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from components.evaluate.calibration import expected_calibration_error, reliability
 from components.evaluate.charts import (
     confusion_chart,
     histogram_chart,
@@ -23,6 +22,7 @@ from components.evaluate.pictures import error_legend, picture_rows
 from components.evaluate.results import PER_IMAGE_FILE
 from components.evaluate.slices import slices
 from segmentor.bootstrap import FEW_GROUPS
+from segmentor.calibration import expected_calibration_error, reliability
 from segmentor.report import Report
 from segmentor.thresholds import sweep
 
@@ -44,7 +44,7 @@ def build_report(evaluation: Evaluation) -> Report:
     """Returns the page."""
     contract = evaluation.contract
     names = ", ".join(contract.label_map.names)
-    report = Report("Evaluation", f"{len(evaluation.images)} test images; classes: {names}")
+    report = Report("Evaluation", f"{evaluation.network}; classes: {names}")
     _add_summary(report, evaluation)
     _add_classes(report, evaluation)
     if contract.is_binary:
@@ -72,6 +72,9 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
             ("images", len(evaluation.images)),
             ("groups", len({image.group for image in evaluation.images})),
         ]
+    )
+    report.key_values(
+        [("checkpoint", evaluation.checkpoint_digest), ("test set", evaluation.dataset.digest)]
     )
     report.paragraph(
         "Data-set values add the pixels of all images before they divide, so large objects weigh "
@@ -256,8 +259,7 @@ def _add_provenance(report: Report, evaluation: Evaluation) -> None:
     spec = contract.input
     report.key_values(
         [
-            ("checkpoint", evaluation.checkpoint_digest),
-            ("test set", evaluation.dataset.digest),
+            ("network", evaluation.network),
             ("network input", f"{spec.size[0]} x {spec.size[1]}, policy {spec.size_policy}"),
             ("threshold", contract.threshold if contract.is_binary else "none (argmax)"),
             *sorted(contract.provenance.items()),

@@ -1,24 +1,24 @@
 """The numbers of an evaluation, as evaluation.json holds them."""
 
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluate.calibration import expected_calibration_error, reliability
 from components.evaluate.evaluation import Evaluation
 from components.evaluate.slices import slices
 from segmentor.bootstrap import (
     LEVEL,
+    class_intervals,
     interval,
-    iou_of_counts,
     iou_statistic,
     mean_statistic,
     sum_by_group,
     with_numbers,
 )
+from segmentor.calibration import expected_calibration_error, reliability
 from segmentor.thresholds import ThresholdSweep, sweep
 
 SCHEMA_VERSION = 1
@@ -74,6 +74,7 @@ def per_image_figures(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
+@lru_cache(maxsize=1)
 def intervals(evaluation: Evaluation) -> dict[str, Any]:
     """Bootstrap intervals of the figures above, resampling groups (see segmentor.bootstrap)."""
     images, is_binary = evaluation.images, evaluation.contract.is_binary
@@ -92,8 +93,10 @@ def intervals(evaluation: Evaluation) -> dict[str, Any]:
         "mean_dice_loss": list(interval(losses, mean_statistic)),
         "mean_iou_score": list(interval(ious, mean_statistic)),
         "classes": {
-            name: list(interval(counts, partial(_iou_of_class, index=index)))
-            for index, name in enumerate(evaluation.contract.label_map.names)
+            name: list(bounds)
+            for name, bounds in zip(
+                evaluation.contract.label_map.names, class_intervals(counts), strict=True
+            )
         },
     }
 
@@ -195,10 +198,6 @@ def main_figures(evaluation: Evaluation) -> dict[str, float | int]:
 
 def _one_iou(iou: NDArray[np.float64], is_binary: bool) -> float:
     return float(iou[1]) if is_binary else _mean([float(value) for value in iou])
-
-
-def _iou_of_class(counts: NDArray[np.float64], index: int) -> NDArray[np.float64]:
-    return iou_of_counts(counts)[:, index]
 
 
 def _mean(values: list[float]) -> float:

@@ -4,7 +4,6 @@ Source of its sections: Mitchell et al., "Model Cards for Model Reporting", FAT*
 """
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.export.parity import Parity
-from segmentor.bootstrap import FEW_GROUPS, interval, iou_of_counts, iou_statistic, sum_by_group
+from segmentor.bootstrap import FEW_GROUPS, class_intervals, interval, iou_statistic, sum_by_group
+from segmentor.calibration import expected_calibration_error
 from segmentor.dataset import Dataset
 from segmentor.metrics import class_scores
 from segmentor.nn.checkpoint import Checkpoint
@@ -65,7 +65,9 @@ def _data(model: OnnxModel, val: Dataset, test: Dataset) -> Iterator[str]:
     yield ""
     yield "| set | images | groups | digest |"
     yield "|---|---|---|---|"
-    yield f"| train | | | {provenance.get('train_dataset_digest', 'not recorded')} |"
+    # Of a checkpoint of an earlier version these were not recorded.
+    train = [provenance.get(f"train_{key}", "?") for key in ("images", "groups", "dataset_digest")]
+    yield f"| train | {' | '.join(map(str, train))} |"
     for name, dataset in (("val", val), ("test", test)):
         groups = dataset.manifest["groups"]
         yield f"| {name} | {len(dataset)} | {groups} | {dataset.digest} |"
@@ -90,12 +92,19 @@ def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
     yield ""
     yield "| class | IoU | 95 % interval | Dice | precision | recall | true pixels |"
     yield "|---|---|---|---|---|---|---|"
-    for index, label in enumerate(contract.label_map.names):
-        bounds = interval(sums, partial(_iou_of_class, index=index))
+    for index, (label, bounds) in enumerate(
+        zip(contract.label_map.names, class_intervals(sums), strict=True)
+    ):
         cells = [_figure(scores.iou[index]), _range(*bounds)]
         columns = (scores.dice, scores.precision, scores.recall)
         cells += [_figure(column[index]) for column in columns]
         yield f"| {label} | {' | '.join(cells)} | {scores.support[index]:,} |"
+    yield ""
+    error = expected_calibration_error(parity.confidence)
+    yield (
+        f"Expected calibration error {_figure(error)}: how far the probability is from the share "
+        "of pixels that are right, on average."
+    )
     yield ""
     precision = contract.provenance.get("model_precision", "float32")
     yield (
@@ -166,10 +175,6 @@ def _contract(model: OnnxModel) -> Iterator[str]:
 def _counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
     hits = np.diag(confusion)
     return np.stack([hits, confusion.sum(axis=0) - hits, confusion.sum(axis=1) - hits], axis=1)
-
-
-def _iou_of_class(counts: NDArray[np.float64], index: int) -> NDArray[np.float64]:
-    return iou_of_counts(counts)[:, index]
 
 
 def _figure(value: float) -> str:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentor.calibration import BINS, count_confidence
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.errors import ContractError, DataError
@@ -42,12 +43,14 @@ class Parity:
     """What was compared, what both are worth on the test set, and the median time of one image.
 
     `confusions`: int64 (2, N, K, K), of the checkpoint and of the model, a matrix an image.
+    `confidence`: the model's counts for its calibration (segmentor/calibration.py).
     """
 
     sizes: tuple[Comparison, ...]
     images: tuple[Comparison, ...]
     groups: tuple[str, ...]
     confusions: NDArray[np.int64]
+    confidence: NDArray[np.float64]
     is_binary: bool
     checkpoint_ms: float
     model_ms: float
@@ -93,6 +96,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
     images: list[Comparison] = []
     classes = len(contract.label_map)
     confusions: list[list[NDArray[np.int64]]] = []
+    confidence = np.zeros((3, BINS))
     seconds: list[tuple[float, float]] = []
     for sample in track(test_set.iter_samples(), "parity", len(test_set)):
         pixels, size = decode_for(contract, test_set.image_content(sample), sample.id)
@@ -105,12 +109,14 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
         masks = mask_at(expected, contract, size), mask_at(found, contract, size)
         images.append(_comparison(sample.id, expected, found, *masks))
         confusions.append([confusion_matrix(truth, mask, classes) for mask in masks])
+        confidence += count_confidence(found, truth, masks[1], contract)
     checkpoint_ms, model_ms = np.median(seconds, axis=0) * 1000
     return Parity(
         sizes=tuple(sizes),
         images=tuple(images),
         groups=tuple(sample.group for sample in test_set.samples),
         confusions=np.stack(confusions, axis=1),
+        confidence=confidence,
         is_binary=contract.is_binary,
         checkpoint_ms=float(checkpoint_ms),
         model_ms=float(model_ms),

@@ -162,6 +162,14 @@ def test_the_report_shows_worst_and_best_and_needs_no_other_file(outputs: dict[s
     assert "KITTI road" in page
 
 
+def test_the_report_says_at_its_top_which_model_was_measured_on_what(
+    outputs: dict[str, Path], checkpoint: Path, test_set: Dataset
+) -> None:
+    top = outputs["evaluation_report"].read_text().partition("<h2>")[0]
+    for text in ("unet with tu-test_resnet", checkpoint_digest(checkpoint), test_set.digest):
+        assert text in top
+
+
 def test_figures_on_the_page_have_four_decimals_and_kittis_are_for_roads(tmp_path: Path) -> None:
     cells = LabelMap.of(["background", "cell"])
     checkpoint = write_checkpoint(tmp_path / "checkpoint", cells)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -234,12 +235,15 @@ def test_a_model_card_lies_beside_the_model(outputs: Path) -> None:
     assert f"| road | {parity['iou']:.4f} |" in card
     for text in (parity["model_digest"], "2 groups", "resize", "threshold 0.5", "ONNX opset 20"):
         assert text in card
+    assert re.search(r"Expected calibration error 0\.\d{4}", card)
 
 
 def parity_of(max_difference: float, flipped: int) -> Parity:
     comparison = Comparison("street", max_difference, flipped, 200_000)
     confusions = np.ones((2, 1, 2, 2), np.int64)
-    return Parity((), (comparison,), ("drive",), confusions, True, 1.0, 1.0, "sha256:0")
+    return Parity(
+        (), (comparison,), ("drive",), confusions, np.zeros((3, 15)), True, 1.0, 1.0, "sha256:0"
+    )
 
 
 @pytest.mark.parametrize(

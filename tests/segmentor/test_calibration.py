@@ -6,7 +6,7 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
 )
 
-from components.evaluate.calibration import (
+from segmentor.calibration import (
     BINS,
     count_confidence,
     expected_calibration_error,
