@@ -18,9 +18,13 @@ configuration:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Makes the parser."""
+PROGRAM = "python -m components.train"
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Makes the parser; `program` is what its usage line calls it."""
     parser = step_parser("train", "Train a segmentation network on a data set artifact.")
+    parser.prog = program
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add = parser.add_argument
@@ -37,18 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_config_parser() -> argparse.ArgumentParser:
+def build_config_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Makes the parser of `--cfg job`, which needs no paths."""
-    parser = argparse.ArgumentParser(prog="python -m components.train", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
     parser.add_argument("--cfg", choices=["job"], required=True, help="print and exit")
     _add_overrides(parser)
     return parser
 
 
-def build_multirun_parser() -> argparse.ArgumentParser:
+def build_multirun_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Makes the parser of `--multirun`, whose outputs have their places in one folder."""
     parser = argparse.ArgumentParser(
-        prog="python -m components.train",
+        prog=program,
         description="Train every combination of the values given, and compare them.",
         allow_abbrev=False,
     )
@@ -87,16 +91,16 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
     return run(arguments, job)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Parses and runs; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if any(item == "--cfg" or item.startswith("--cfg=") for item in given):
-        arguments, _ = build_config_parser().parse_known_args(given)
+        arguments, _ = build_config_parser(program).parse_known_args(given)
         return guarded(lambda: _print_config(arguments))
     if any(item in ("-m", "--multirun") for item in given):
-        several = build_multirun_parser().parse_args(given)
+        several = build_multirun_parser(program).parse_args(given)
         return guarded(lambda: _train_several(several))
-    return run_step(build_parser(), work, given)
+    return run_step(build_parser(program), work, given)
 
 
 def _print_config(arguments: argparse.Namespace) -> None:

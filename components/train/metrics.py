@@ -37,7 +37,8 @@ class Counts:
         pairs = torch.where(mask == IGNORE_INDEX, classes * classes, pairs)
         counts = torch.bincount(pairs.flatten(), minlength=classes * classes + 1)[:-1]
         self.confusion += counts.view(classes, classes)
-        samples = len(mask)
+        # The loss of an image without ground truth is 0, and says nothing.
+        samples = int((mask != IGNORE_INDEX).flatten(1).any(1).sum())
         self.loss += torch.stack(
             [loss.detach().double() * samples, loss.new_tensor(samples).double()]
         )

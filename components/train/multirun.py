@@ -7,6 +7,8 @@ metrics.json, training_report.html. `run_table` writes comparison.csv and compar
 import itertools
 import json
 import logging
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -56,19 +58,13 @@ def combinations(overrides: Sequence[str]) -> list[tuple[list[str], tuple[str, .
             makes no valid configuration. Nothing has been trained by then.
     """
     choices: list[list[str]] = []
+    keys: list[str] = []
     for text in overrides:
-        try:
-            parsed = OverridesParser.create().parse_override(text)
-            if not parsed.is_sweep_override():
-                choices.append([text])
-                continue
-            key = parsed.get_key_element()
-            choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
-        except HydraException as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                text, f"({reason})", "values as key=a,b,c or key=range(0,3)"
-            ) from error
+        key, values = _values(text)
+        if key in keys:
+            raise ConfigError(key, "several overrides of it", "one, which may have several values")
+        keys.append(key)
+        choices.append(values)
     if all(len(values) == 1 for values in choices):
         raise ConfigError(
             "--multirun", "no override with several values", "one such as model=tiny,fpn"
@@ -79,6 +75,23 @@ def combinations(overrides: Sequence[str]) -> list[tuple[list[str], tuple[str, .
         varied = (item for item, values in zip(chosen, choices, strict=True) if len(values) > 1)
         found.append((list(chosen), tuple(varied)))
     return found
+
+
+def _values(text: str) -> tuple[str, list[str]]:
+    """The key of an override, and an override for each of its values."""
+    expected = "values as key=a,b,c or key=range(0,3)"
+    if re.search(r"=(glob|shuffle)\(", text):
+        # Presets are few enough to name; what is drawn by chance differs when the command is given
+        # again, which should go on with the same combinations.
+        raise ConfigError(text, "glob or shuffle", expected)
+    try:
+        parsed = OverridesParser.create().parse_override(text)
+        key = parsed.get_key_element()
+        if not parsed.is_sweep_override():
+            return key, [text]
+        return key, [f"{key}={value}" for value in parsed.sweep_string_iterator()]
+    except HydraException as error:
+        raise ConfigError(text, f"({' '.join(str(error).split())})", expected) from error
 
 
 def train_all(train: Path, val: Path, output: Path, overrides: Sequence[str]) -> list[Result]:
@@ -146,7 +159,11 @@ def _run(command: list[str], log: Any) -> int:
 
 
 def _reason(log: Path, code: int) -> str:
-    """The last line of the log: an error's is the one that says why."""
+    """Why a combination failed: the signal that ended it, or the last line of its log."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ": out of memory?" if -code == signal.SIGKILL else ""
+        return f"killed by {name}{hint}"
     lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
 

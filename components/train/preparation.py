@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.train.class_balance import class_weights, require_classes
+from components.train.class_balance import class_pixels, class_weights, require_classes
 from components.train.compose import compose_config, split_overrides
 from components.train.config import (
     AUTO,
@@ -82,7 +82,7 @@ def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:
 
     Raises:
         DataError: other classes.
-        TrainingError: no samples, or a class that train lacks.
+        TrainingError: no samples, a class that train lacks, or no ground truth in val.
     """
     if train_set.label_map != val_set.label_map:
         raise DataError(
@@ -95,6 +95,7 @@ def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:
         if not len(dataset):
             raise TrainingError(f"{name} data set", "no samples", "at least one", "check split")
     require_classes(train_set)
+    _check_truth(val_set)
     seen = {sample.image_digest for sample in train_set.samples}
     both = [sample.id for sample in val_set.samples if sample.image_digest in seen]
     if both:
@@ -103,6 +104,23 @@ def check_data_sets(train_set: Dataset, val_set: Dataset) -> None:
             "val images that are in train too count=%d first=%s: val figures will be too good",
             len(both),
             both[0],
+        )
+
+
+def _check_truth(val_set: Dataset) -> None:
+    """Refuses a val set on which nothing can be measured; warns where the IoU cannot."""
+    pixels = class_pixels(val_set)
+    if not sum(pixels):
+        raise TrainingError(
+            "val data set",
+            f"no labelled pixel in {len(val_set)} images",
+            "ground truth to choose the best epoch by",
+            "split with another seed, or label them",
+        )
+    if val_set.label_map.is_binary and not pixels[1]:
+        logger.warning(
+            "val has no true pixels of %s: its loss alone decides which epoch is the best",
+            val_set.label_map.names[1],
         )
 
 

@@ -116,6 +116,8 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
     provenance: dict[str, Any] = {
         "tool_version": __version__,
         "train_dataset_digest": train_set.digest,
+        "train_images": len(train_set),
+        "train_groups": train_set.manifest["groups"],
         "val_dataset_digest": val_set.digest,
         "config_digest": digest_json(job.composed),
         "best_epoch": trained.progress.best_epoch,

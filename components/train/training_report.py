@@ -78,7 +78,7 @@ def _add_result(
     iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
     report.tiles(
         [
-            (f"{iou_name} on val", metrics.get("val_iou", float("nan"))),
+            (f"{iou_name} on val", f"{metrics['val_iou']:.4f}" if "val_iou" in metrics else "n/a"),
             ("best epoch", f"{progress.best_epoch} of {progress.epoch}"),
             ("images a second", metrics.get("images_per_s", float("nan"))),
             ("elapsed", f"{metrics['elapsed_s']:.0f} s"),
@@ -100,6 +100,7 @@ def _add_result(
             [name, best.get(f"train/iou/{name}", "absent"), best.get(f"valid/iou/{name}", "absent")]
             for name in label_map.names
         ],
+        decimals=4,
     )
 
 

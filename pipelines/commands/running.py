@@ -78,7 +78,7 @@ def train(context: typer.Context) -> None:
     """Run the train step alone; its own flags and overrides."""
     from components.train.__main__ import main
 
-    raise typer.Exit(main(context.args))
+    raise typer.Exit(main(context.args, program="segmentor train"))
 
 
 @command

@@ -167,6 +167,15 @@ def test_the_data_set_iou_does_not_depend_on_the_batch_size(label_map):
     assert results[0]["iou"] == pytest.approx(float(iou))
 
 
+def test_an_image_without_ground_truth_does_not_lower_the_loss():
+    counts = Counts(ROAD, torch.device("cpu"))
+    masks = torch.ones(2, 4, 4, dtype=torch.int64)
+    masks[1] = IGNORE_INDEX
+    counts.add(torch.tensor(0.8), torch.zeros(2, 1, 4, 4), masks)
+    counts.add(torch.tensor(0.0), torch.zeros(1, 1, 4, 4), masks[1:])
+    assert counts.compute()["loss"] == pytest.approx(0.8)
+
+
 def test_gradients_are_clipped():
     """Stock BackwardCallback with a clipping function raises; OptimizerCallback ignores it."""
     network = torch.nn.Linear(4, 1)

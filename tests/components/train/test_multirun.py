@@ -6,7 +6,7 @@ import json
 import pytest
 
 from components.train.__main__ import main
-from components.train.multirun import Result, combinations
+from components.train.multirun import Result, _reason, combinations
 from components.train.run_table import page, ranked, table
 from segmentor.digests import digest_file
 from segmentor.errors import ConfigError
@@ -34,12 +34,21 @@ def test_commas_inside_a_value_are_no_sweep():
         (["model=tiny,fnp"], "did you mean model=fpn?"),
         (["training.epochs=5,0"], "training.epochs: 0, expected at least 1"),
         (["training.epochs=choice(1"], "values as key=a,b,c"),
+        (["model=tiny,fpn", "model=segformer"], "model: several overrides of it"),
+        (["model=glob(*)"], "values as key=a,b,c"),
+        (["seed=shuffle(1,2)"], "values as key=a,b,c"),
     ],
 )
 def test_a_wrong_combination_is_refused_before_anything_is_trained(overrides, message):
     with pytest.raises(ConfigError, match="(?s).*") as caught:
         combinations(overrides)
     assert message in str(caught.value)
+
+
+def test_a_killed_combination_says_so_instead_of_its_last_log_line(tmp_path):
+    (tmp_path / "train.log").write_text("epoch=1/40 train_loss=1.3960\n")
+    assert _reason(tmp_path / "train.log", -9) == "killed by SIGKILL: out of memory?"
+    assert _reason(tmp_path / "train.log", -15) == "killed by SIGTERM"
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from builders import ROAD, STREET, scenes, write_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from components.train.__main__ import main
+from components.train.preparation import check_data_sets
 from segmentor.dataset import Dataset
 from segmentor.digests import digest_file
 from segmentor.nn.checkpoint import load_checkpoint
@@ -193,6 +195,19 @@ def test_a_class_that_train_lacks_is_refused(train, tmp_path, capsys):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_val_set_without_ground_truth_is_refused_and_one_without_foreground_warned_of(
+    train, road_data, tmp_path, capsys, caplog
+):
+    (tmp_path / "train").symlink_to(road_data / "train")
+    void = ((name, image, mask * 0 + 255, group) for name, image, mask, group in scenes(2, ROAD))
+    write_dataset(tmp_path / "val", void, ROAD)
+    assert train(tmp_path, tmp_path / "out").code == 3
+    assert "val data set: no labelled pixel in 2 images" in capsys.readouterr().err
+    flat = ((name, image, mask * 0, group) for name, image, mask, group in scenes(2, ROAD))
+    check_data_sets(Dataset(road_data / "train"), write_dataset(tmp_path / "flat", flat, ROAD))
+    assert "val has no true pixels of road" in caplog.text
+
+
 def test_data_sets_of_other_classes_are_refused(train, road_data, street_data, tmp_path, capsys):
     (tmp_path / "train").symlink_to(road_data / "train")
     (tmp_path / "val").symlink_to(street_data / "val")
@@ -232,6 +247,12 @@ def test_help_and_usage_answer_without_heavy_imports():
     wrong, more = run("--trian", "x")
     assert wrong.returncode == 2
     assert min(seconds, more) < 0.5
+
+
+def test_the_usage_line_names_the_command_that_was_given(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"], program="segmentor train")
+    assert capsys.readouterr().out.startswith("usage: segmentor train ")
 
 
 def test_cfg_job_prints_the_composed_configuration():
