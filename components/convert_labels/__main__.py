@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
-    from components.convert_labels.step import Request, run
+    from components.convert_labels.request import Request
+    from components.convert_labels.step import run
 
     return run(
         Request(

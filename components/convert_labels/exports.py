@@ -12,6 +12,8 @@ from segmentor.label_map import LabelClass
 
 # What fills pixels that nothing else covers: CVAT adds this label to every mask export.
 UNLABELLED = "background"
+# The colour of such pixels, where the export gives that label none.
+BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Export:
         tasks: The tasks there are, sorted.
         count: How many items there are; 0 when unknown.
         image_folders: Where images lie in the export, best first; "" is the top.
+        remarks: What a user should know of how it is read, a sentence each.
         notes: Filled while `items` runs.
     """
 
@@ -154,4 +157,5 @@ class Export:
     count: int = 0
     is_ordered: bool = False
     is_complete: bool = False
+    remarks: tuple[str, ...] = ()
     notes: Notes = field(default_factory=Notes)

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.convert_labels.class_mapping import ClassMapping
-from components.convert_labels.exports import UNLABELLED, ColourLabel, IndexLabel
+from components.convert_labels.exports import BLACK, UNLABELLED, ColourLabel, IndexLabel
 from segmentor.errors import LabelMapError, MaskError
 from segmentor.image_io import decode_image, decode_index, read_header
 from segmentor.label_map import IGNORE_INDEX, Colour, LabelClass
 
-_BLACK = (0, 0, 0)
 _ONE_CHANNEL = ("1", "L", "P")
 
 
@@ -58,7 +57,7 @@ def make_tables(classes: Sequence[LabelClass], mapping: ClassMapping) -> PixelTa
             )
     colours = {colour: targets[label.name] for colour, label in owners.items()}
     if UNLABELLED not in [label.name for label in classes]:
-        colours.setdefault(_BLACK, mapping.unlabelled)
+        colours.setdefault(BLACK, mapping.unlabelled)
     return PixelTables(
         tuple(colours.items()),
         tuple(targets[label.name] for label in classes),

@@ -1,30 +1,20 @@
 """The label report: what is in the export, what is odd, and how the masks look, in one page."""
 
-import heapq
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from components.convert_labels.contact_sheets import picture, sheets
 from components.convert_labels.exports import SOME_NAMES
 from components.convert_labels.quality import LISTED, LabelQuality
-from segmentor.dataset import Dataset, Sample
-from segmentor.digests import digest_bytes
+from components.convert_labels.report_facts import ReportFacts
+from segmentor.dataset import Dataset
 from segmentor.label_map import BACKGROUND
-from segmentor.masks import overlay, resize_mask
 from segmentor.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES_OF_A_CLASS = 4
-PICTURE_WIDTH = 420
 # Pairs of near duplicates that are shown.
 PAIRS = 6
 RARE = 0.001
@@ -40,18 +30,6 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class ReportFacts:
-    """What the report states besides counts."""
-
-    source: str
-    format: str
-    rules: tuple[tuple[str, str], ...]
-    left_out: dict[str, int]
-    left_out_from: dict[str, list[str]]
-    unused_classes: tuple[str, ...] = ()
-
-
 def write_label_report(
     path: Path, facts: ReportFacts, quality: LabelQuality, folder: Path | None
 ) -> dict[str, str]:
@@ -64,6 +42,8 @@ def write_label_report(
     _problems(report, quality)
     report.section("How labels became classes")
     report.key_values(facts.rules)
+    for remark in facts.remarks:
+        report.notice(remark)
     if quality.samples:
         _classes(report, quality, facts.unused_classes)
     _findings(report, quality, facts)
@@ -73,7 +53,7 @@ def write_label_report(
         _sizes(report, quality)
         _groups(report, quality)
     if folder is not None:
-        _sheets(report, Dataset(folder))
+        sheets(report, Dataset(folder))
     path.write_text(report.html(), encoding="utf-8")
     return report.metadata()
 
@@ -133,18 +113,24 @@ def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> No
 
 
 def _findings(report: Report, quality: LabelQuality, facts: ReportFacts) -> None:
-    nothing = not quality.finding_counts and not quality.skipped and not facts.left_out
+    left_out = [*quality.skipped, *quality.skipped_empty, *facts.notes.counts]
+    nothing = not quality.finding_counts and not left_out
     if nothing and quality.problems:
         return
     report.section("Findings", "What an annotator should look at. None of it was changed.")
     if nothing:
         report.notice("Nothing odd was found.", "good")
-    for what, count in sorted(facts.left_out.items()):
-        images = _of_images(facts.left_out_from.get(what, []))
+    for what, count in sorted(facts.notes.counts.items()):
+        images = _of_images(facts.notes.images.get(what, []))
         report.notice(f"{what[0].upper()}{what[1:]}: {count:,}{images}")
     if quality.skipped:
-        report.notice(f"{_count(len(quality.skipped), 'image')} left out by a policy")
-        report.table(["left out"], [[text] for text in quality.skipped[:LISTED]])
+        report.notice(f"{_count(len(quality.skipped), 'sample')} left out, being wrong.")
+        report.table(["what is wrong"], [[text] for text in quality.skipped])
+    if quality.skipped_empty:
+        names = ", ".join(quality.skipped_empty[:LISTED])
+        more = ", ..." if len(quality.skipped_empty) > LISTED else ""
+        count = _count(len(quality.skipped_empty), "image")
+        report.notice(f"{count} left out, being unlabelled: {names}{more}")
     for kind, count in sorted(quality.finding_counts.items()):
         shown = quality.findings[kind]
         more = f" (the first {len(shown)})" if count > len(shown) else ""
@@ -157,7 +143,7 @@ def _near_duplicates(report: Report, quality: LabelQuality, dataset: Dataset) ->
     samples = dataset.samples_at(positions)
     if positions:
         report.paragraph("Near duplicates, two by two; split keeps them together:")
-        report.pictures((samples[p].id, _picture(dataset, samples[p])) for p in positions)
+        report.pictures((samples[p].id, picture(dataset, samples[p])) for p in positions)
 
 
 def _sizes(report: Report, quality: LabelQuality) -> None:
@@ -192,43 +178,6 @@ def _groups(report: Report, quality: LabelQuality) -> None:
     report.table(["group", "samples"], rows)
     if len(quality.groups) > 12:
         report.paragraph(f"and {len(quality.groups) - 12:,} smaller ones")
-
-
-def _sheets(report: Report, dataset: Dataset) -> None:
-    report.section("How the masks look", "Images with their mask over them, chosen by class.")
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        sheets = [
-            (index, [(sample.id, pool.submit(_picture, dataset, sample)) for sample in chosen])
-            for index, chosen in _chosen(dataset)
-        ]
-        for index, pictures in sheets:
-            report.paragraph(f"With '{dataset.label_map.names[index]}':")
-            report.pictures((name, picture.result()) for name, picture in pictures)
-
-
-def _chosen(dataset: Dataset) -> Iterator[tuple[int, list[Sample]]]:
-    """Chooses a few samples of each class; the digest of the id makes it random but repeatable."""
-    classes = len(dataset.label_map)
-    best: list[list[tuple[str, int, Sample]]] = [[] for _ in range(classes)]
-    for number, sample in enumerate(dataset.iter_samples()):
-        for index, count in enumerate(sample.class_pixels):
-            if count:
-                rank = digest_bytes(f"{index} {sample.id}".encode())
-                heapq.heappush(best[index], (rank, number, sample))
-                if len(best[index]) > PICTURES_OF_A_CLASS:
-                    heapq.heappop(best[index])
-    only = classes > 1 and dataset.label_map.names[0] == "background"
-    for index in range(1 if only else 0, classes):
-        if best[index]:
-            yield index, [sample for _, _, sample in sorted(best[index], key=lambda e: e[1])]
-
-
-def _picture(dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
-    width = min(PICTURE_WIDTH, sample.width)
-    height = max(1, round(sample.height * width / sample.width))
-    image = dataset.image(sample, at_least=(height, width))
-    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return overlay(image, resize_mask(dataset.mask(sample), (height, width)), dataset.label_map)
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,7 +23,11 @@ LOOKS = {"duplicate image": "the same image file as", "near duplicate": "looks t
 
 @dataclass
 class LabelQuality:
-    """Counts over the samples, the findings, and what was left out."""
+    """Counts over the samples, the findings, and what was left out.
+
+    `problems` are the samples that are wrong, `skipped` those that a policy left out for it, and
+    `skipped_empty` the ids of images that were left out because they have no labels.
+    """
 
     label_map: LabelMap
     samples: int = 0
@@ -38,6 +42,7 @@ class LabelQuality:
     finding_counts: Counter[str] = field(default_factory=Counter)
     findings: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    skipped_empty: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unlisted_indices: Counter[int] = field(default_factory=Counter)
     near_duplicates: list[tuple[int, int]] = field(default_factory=list)
@@ -140,7 +145,7 @@ def metrics(quality: LabelQuality) -> dict[str, float]:
         "pixels": quality.pixels,
         "ignored_fraction": quality.ignored_pixels / max(1, quality.pixels),
         "empty_masks": quality.empty_images,
-        "skipped_images": len(quality.skipped),
+        "skipped_images": len(quality.skipped) + len(quality.skipped_empty),
         "findings": sum(quality.finding_counts.values()),
         **{
             f"pixel_fraction_{label.name}": count / max(1, quality.pixels)

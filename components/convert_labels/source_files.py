@@ -62,7 +62,10 @@ class SourceFile:
         return content
 
     def open(self) -> BinaryIO:
-        """Opens the content as a stream, for what is too large to be held; no checksum is made."""
+        """Opens the content as a stream, for what is too large to be held.
+
+        Reading raises DataError where it is cut short, and at its end if the checksum differs.
+        """
         if self.offset == PLAIN_FILE:
             return Path(self.container).open("rb")
         container = self._open_container()
@@ -83,6 +86,7 @@ class SourceFile:
 
     def _open_container(self) -> BinaryIO:
         container = Path(self.container).open("rb")  # noqa: SIM115 (the caller closes it)
+        # Never negative: the listing refuses such a zip.
         container.seek(self.offset)
         header = container.read(_LOCAL_HEADER.size)
         if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
@@ -98,6 +102,7 @@ class _Member(io.RawIOBase):
 
     def __init__(self, container: BinaryIO, file: SourceFile) -> None:
         self._container, self._name = container, file.name
+        self._checksum, self._expected_checksum = 0, file.crc
         self._stored_left, self._left = file.stored_bytes, file.size
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if file.is_deflated else None
 
@@ -119,6 +124,9 @@ class _Member(io.RawIOBase):
                 raise _corrupt(self._name, f"{self._left} bytes are missing")
         buffer[: len(content)] = content
         self._left -= len(content)
+        self._checksum = zlib.crc32(content, self._checksum)
+        if content and not self._left and self._checksum != self._expected_checksum:
+            raise _corrupt(self._name, "the checksum differs")
         return len(content)
 
     def close(self) -> None:
@@ -176,4 +184,5 @@ class SourceFiles:
 
 
 def _corrupt(name: str, why: str) -> DataError:
-    return DataError(name, f"a damaged file in the zip ({why})", "what the archiver wrote")
+    found, remedy = f"a damaged file in the zip ({why})", "download the export again"
+    return DataError(name, found, "what the archiver wrote", remedy)

@@ -82,18 +82,25 @@ def _list_folder(root: Path, where: str) -> Iterator[Listed]:
 
 
 def _list_zip(path: Path, where: str) -> Iterator[Listed]:
+    expected, again = "a zip or a folder", "download the export again"
+    with path.open("rb") as file:
+        if file.read(2) not in (b"PK", b"") and not zipfile.is_zipfile(path):
+            remedy = "give the zip, or the folder that it lies in"
+            raise DataError(where, "a file that is no zip", expected, remedy)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.filelist[::-1]
             archive.filelist.clear()
             archive.NameToInfo.clear()
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
-        raise DataError(
-            where, f"no complete zip ({error})", "a zip or a folder", "download the export again"
-        ) from error
+        raise DataError(where, f"no complete zip ({error})", expected, again) from error
+    size = path.stat().st_size
     while members:
         # Taken off, as the list is by far the largest thing in memory.
         member = members.pop()
+        if not 0 <= member.header_offset <= size - member.compress_size:
+            found = "no complete zip (parts that its directory lists are missing)"
+            raise DataError(where, found, expected, again)
         name = _member_name(member, where)
         if member.is_dir() or _CLUTTER.search(name):
             continue
@@ -120,11 +127,13 @@ def _member_name(member: zipfile.ZipInfo, where: str) -> str:
                 f"{where}: {_shown(name)}", "a file name that is not UTF-8", "UTF-8 names"
             ) from None
     parts = PurePosixPath(name).parts
+    if "\\" in name:
+        found, remedy = "a name with '\\'", "zip it with another archiver, or give the folder"
+        raise DataError(f"{where}: {_shown(name)}", found, "relative paths with '/'", remedy)
     if (
         not parts
         or name.startswith("/")
         or ".." in parts
-        or "\\" in name
         or "\0" in name
         or re.match(r"[A-Za-z]:", name)
     ):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from components.cli import ArtifactMetadata, output_file, output_folder
 from components.convert_labels.class_mapping import (
     ClassMapping,
     MappingRules,
-    has_unlabelled,
     map_classes,
     parse_classes,
 )
@@ -23,37 +21,21 @@ from components.convert_labels.exports import Export
 from components.convert_labels.fetching import local_copy
 from components.convert_labels.image_finder import ImageFinder
 from components.convert_labels.label_pixels import make_tables
-from components.convert_labels.label_report import ReportFacts, write_label_report
+from components.convert_labels.label_report import write_label_report
 from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
+from components.convert_labels.report_facts import ReportFacts, make_facts
+from components.convert_labels.request import Request
 from components.convert_labels.source_listing import open_source
 from components.convert_labels.unused_classes import leave_out, unused_classes
 from segmentor import __version__
 from segmentor.dataset import Dataset
 from segmentor.dataset_writer import DatasetWriter
 from segmentor.errors import ConfigError, DataError
-from segmentor.label_map import IGNORE_INDEX
 from segmentor.near_duplicates import near_duplicates_of
 from segmentor.progress import track
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of the command line."""
-
-    source: str
-    dataset: Path
-    label_report: Path
-    label_metrics: Path
-    images: str = ""
-    classes: str = ""
-    label_map: str = ""
-    unlabelled: str = "background"
-    empty_images: str = "negative"
-    skip_bad_samples: bool = False
-    group_pattern: str = ""
 
 
 def run(request: Request) -> ArtifactMetadata:
@@ -85,13 +67,14 @@ def run(request: Request) -> ArtifactMetadata:
         quality = LabelQuality(mapping.label_map)
         with output_folder(request.dataset) as folder:
             _convert(request, folder, export, mapping, jobs(), quality)
-            _refuse(request, _facts(request, export, mapping, grouping), quality)
+            facts = make_facts(request, export, mapping, grouping)
+            _refuse(request, facts, quality)
             unused = unused_classes(quality, rules, request.source)
             if unused:
                 mapping = leave_out(folder, mapping, unused)
                 quality.narrow_to(mapping.label_map)
             _find_near_duplicates(folder, quality)
-            facts = _facts(request, export, mapping, grouping, unused)
+            facts = make_facts(request, export, mapping, grouping, unused)
             with output_file(request.label_report) as page:
                 warnings = write_label_report(page, facts, quality, folder)
             digest = Dataset(folder).digest
@@ -127,8 +110,10 @@ def _convert(
         for entry in plan:
             if isinstance(entry, Job):
                 yield entry
+            elif entry.is_problem:
+                _leave_out(entry.text, request, quality)
             else:
-                _leave_out(entry.text, entry.is_problem and not request.skip_bad_samples, quality)
+                quality.skipped_empty.append(entry.id)
 
     provenance = {"source": request.source, "format": export.format, "version": __version__}
     tables = make_tables(export.classes, mapping)
@@ -138,7 +123,7 @@ def _convert(
             if converted.unlisted_index is not None:
                 quality.unlisted_indices[converted.unlisted_index] += 1
             if converted.problem:
-                _leave_out(converted.problem, not request.skip_bad_samples, quality)
+                _leave_out(converted.problem, request, quality)
             else:
                 _write(writer, folder, converted, quality)
 
@@ -168,8 +153,8 @@ def _find_near_duplicates(folder: Path, quality: LabelQuality) -> None:
         write_findings(folder / FINDINGS, sample_id, [finding])
 
 
-def _leave_out(text: str, is_problem: bool, quality: LabelQuality) -> None:
-    (quality.problems if is_problem else quality.skipped).append(text)
+def _leave_out(problem: str, request: Request, quality: LabelQuality) -> None:
+    (quality.skipped if request.skip_bad_samples else quality.problems).append(problem)
 
 
 def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None:
@@ -197,28 +182,3 @@ def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None
 
 def _masks_have(count: int) -> str:
     return "1 mask has" if count == 1 else f"{count:,} masks have"
-
-
-def _facts(
-    request: Request,
-    export: Export,
-    mapping: ClassMapping,
-    grouping: str,
-    unused: tuple[str, ...] = (),
-) -> ReportFacts:
-    rules = _stated(export, mapping, grouping)
-    notes = export.notes
-    return ReportFacts(request.source, export.format, rules, notes.counts, notes.images, unused)
-
-
-def _stated(export: Export, mapping: ClassMapping, grouping: str) -> tuple[tuple[str, str], ...]:
-    """What was decided, in words, for the report."""
-    names = mapping.label_map.names
-    facts = []
-    for index, name in [*enumerate(names), (IGNORE_INDEX, "ignore")]:
-        sources = [source for source, target in mapping.targets.items() if target == index]
-        if mapping.unlabelled == index and has_unlabelled(export.classes, export.is_complete):
-            sources.append("pixels without a label, and the label 'background'")
-        if sources:
-            facts.append((f"{name} ({index})", ", ".join(sources)))
-    return (*facts, ("groups", grouping))

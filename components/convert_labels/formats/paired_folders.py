@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from components.convert_labels.exports import ColourLabel, Export, IndexLabel, Item
 from components.convert_labels.formats.segmentation_mask import (
     LABEL_MAP,
+    black_labels,
     parse_colour,
     parse_label_map,
 )
@@ -78,6 +79,7 @@ def read(files: SourceFiles) -> Export:
         ),
         is_ordered=by_colour is None,
         is_complete=by_colour is None,
+        remarks=() if by_colour is None else black_labels(classes),
     )
 
 
@@ -134,7 +136,18 @@ def _pairs(files: SourceFiles) -> list[tuple[str, str, str]]:
     if not found:
         named = [pair for pair in _NAMED_PAIRS if set(pair) <= set(tops)]
         found = [("", images, masks) for images, masks in named[:1]]
-    return [pair for pair in found if _stems(files, pair[2])]
+    found = [pair for pair in found if _stems(files, pair[2])]
+    with_masks = {subset for subset, _, _ in found}
+    unlabelled = [subset for subset in _listed_subsets(files) if subset not in with_masks]
+    return sorted([*found, *((subset, subset, f"{subset}{_SUFFIX}") for subset in unlabelled)])
+
+
+def _listed_subsets(files: SourceFiles) -> list[str]:
+    """Subsets that CVAT lists; one has no folder of masks if none of its images is labelled."""
+    if LABEL_COLOURS not in files:
+        return []
+    names = [name.removesuffix(".txt") for name in files if "/" not in name]
+    return [name for name in names if f"{name}.txt" in files and _listed(files, name)]
 
 
 def _stems(files: SourceFiles, folder: str) -> dict[str, str]:
@@ -151,7 +164,10 @@ def _listed(files: SourceFiles, subset: str) -> set[str]:
         return set()
     names = set()
     for line in files[f"{subset}.txt"].read_text().splitlines():
-        first = line[1:].partition('"')[0] if line.startswith('"') else line.partition(" ")[0]
-        if first.strip():
-            names.add(stem(first.strip().lstrip("/").removeprefix(f"{subset}/")))
+        # A name may hold a quote itself: two paths are parted by quote, space, quote.
+        is_quoted = line.startswith('"')
+        first = line[1:].partition('" "')[0] if is_quoted else line.partition(" ")[0]
+        first = first.strip().removesuffix('"') if is_quoted else first.strip()
+        if first.lstrip("/").startswith(f"{subset}/"):
+            names.add(stem(first.lstrip("/").removeprefix(f"{subset}/")))
     return names

@@ -1,8 +1,8 @@
 """CVAT's "Segmentation mask 1.1": labelmap.txt, SegmentationClass/*.png, ImageSets, JPEGImages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from components.convert_labels.exports import ColourLabel, Export, Item, Notes
+from components.convert_labels.exports import BLACK, UNLABELLED, ColourLabel, Export, Item, Notes
 from components.convert_labels.image_finder import by_letters, same_letters, stem
 from components.convert_labels.source_files import SourceFiles
 from segmentor.errors import DataError, LabelMapError
@@ -47,14 +47,28 @@ def read(files: SourceFiles) -> Export:
     for name in files.below(_IMAGES):
         if stem(name[len(_IMAGES) + 1 :]) not in listed:
             notes.count("images that no list names (left out)")
+    classes = parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP)
     return Export(
         format="Segmentation mask 1.1",
-        classes=parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP),
+        classes=classes,
         items=items,
         image_folders=(_IMAGES, "images", ""),
         subsets=tuple(subset for subset, _ in lists),
         count=sum(len(names) for _, names in lists),
+        remarks=black_labels(classes),
         notes=notes,
+    )
+
+
+def black_labels(classes: Sequence[LabelClass]) -> tuple[str, ...]:
+    """Says which label takes the unlabelled pixels of colour masks, where one has their colour."""
+    if UNLABELLED in [label.name for label in classes]:
+        return ()
+    return tuple(
+        f"Label '{label.name}' is black, and so are pixels without a label: they are taken for it. "
+        "Where that matters, export as CVAT for images 1.1, or give the label another colour."
+        for label in classes
+        if label.colour == BLACK
     )
 
 

@@ -59,7 +59,7 @@ def test_bad_samples_are_left_out_and_reported_when_a_policy_says_so(tmp_path: P
     dataset = convert(export, tmp_path, "--bad-samples", "skip")
     assert {sample.id for sample in dataset.samples} == {"deep/er/b", "none"}
     report = (tmp_path / "label-report").read_text()
-    assert "1 image left out by a policy" in report
+    assert "1 sample left out, being wrong" in report
     assert "a.b c.jpg: an image that cannot be decoded" in report
 
 
@@ -167,3 +167,19 @@ def test_what_is_not_painted_is_told_with_its_images(tmp_path: Path) -> None:
     assert "Polyline annotations (no area: not painted): 24, in 00.png (image id 0), 01" in report
     assert "09.png (image id 9), ..." in report
     assert "10.png (image id 10)" not in report
+
+
+def test_unlabelled_images_that_are_left_out_hide_no_bad_sample(tmp_path: Path) -> None:
+    task = many_images(60)
+    task.shapes = {name: task.shapes[name] for name in list(task.images)[45:]}
+    files = {"annotations.xml": cvat_xml(task), **image_files(task)}
+    last = list(files)[-1]
+    files[last] = files[last][:300]
+    export = write_zip(tmp_path / "e.zip", files)
+    convert(export, tmp_path, "--bad-samples", "skip", "--empty-images", "skip")
+    report = (tmp_path / "label-report").read_text()
+    assert "1 sample left out, being wrong" in report
+    assert f"{last}: an image that cannot be decoded" in report
+    assert "45 images left out, being unlabelled: drive_0_0000, drive_1_0001" in report
+    for policy in ("left out (empty_images=skip)", "left out (bad_samples=skip)"):
+        assert policy in report

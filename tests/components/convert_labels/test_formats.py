@@ -221,3 +221,32 @@ def overlapping_boxes() -> Task:
     labels = ("road", "car", "traffic light")
     boxes = [Drawn("box", label, [n, n, n + 9, n + 8]) for n, label in enumerate(labels)]
     return Task(images, {"a.png": boxes, "b.png": boxes[::-1]})
+
+
+def test_a_subset_of_camvid_without_any_label_is_not_lost(tmp_path: Path) -> None:
+    # CVAT writes no folder of masks then: its list alone tells of the subset.
+    files = {
+        "label_colors.txt": "0 0 142 car\n",
+        "train.txt": "/train/a.png trainannot/a.png\n",
+        "train/a.png": encoded((20, 30), "a.png"),
+        "trainannot/a.png": png(np.full((20, 30, 3), (0, 0, 142), np.uint8)),
+        "test.txt": '"/test/b c "x".png" ""\n',
+        'test/b c "x".png': encoded((20, 30), "b.png", 1),
+    }
+    found = masks_of(convert(write_zip(tmp_path / "e.zip", files), tmp_path))
+    assert found.keys() == {"train/a", 'test/b c "x"'}
+    assert (found["train/a"] == 1).all()
+    assert not found['test/b c "x"'].any()
+
+
+def test_a_black_label_takes_unlabelled_pixels_and_the_report_says_so(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30, 3), np.uint8)
+    mask[:5] = (0, 0, 142)
+    files = {
+        "label_colors.txt": "0 0 142 car\n0 0 0 asphalt\n",
+        "train/a.png": encoded((20, 30), "a.png"),
+        "trainannot/a.png": png(mask),
+    }
+    convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    report = (tmp_path / "label-report").read_text()
+    assert "Label &#x27;asphalt&#x27; is black, and so are pixels without a label" in report
