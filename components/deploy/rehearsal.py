@@ -9,7 +9,7 @@ from components.deploy.live_service import served_now
 from components.deploy.publishing import require_version, version_folder
 from components.deploy.runtime_image import plan_image_change
 from segmentor.errors import DeployError, StoreError
-from segmentor.object_store import ObjectStore
+from segmentor.object_store import ObjectStore, ObjectUri
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ def rehearse(plan: Plan) -> None:
     """
     if plan.version:
         require_version(plan.version)
-    folder = version_folder(plan.destination, plan.target.name, plan.version or _VERSION)
+    folder = version_folder(plan.destination, plan.target.name, _VERSION)
     store = ObjectStore.from_environment()
     try:
-        next(iter(store.list_keys(folder)), None)
+        next(iter(store.list_keys(ObjectUri.parse(plan.destination).child(plan.target.name))), None)
     except StoreError as error:
         if "NoSuchBucket" not in error.found:  # publishing makes it
             raise

@@ -29,7 +29,7 @@ def test_hadolint_finds_nothing(repository):
 def test_each_step_is_copied_into_its_own_image_alone(repository):
     wanted = {"DATA": set(), "TRAINER": set()}
     for component in (repository / "components").glob("*/component.py"):
-        (image,) = re.findall(r"image=([A-Z]+),", component.read_text(encoding="utf-8"))
+        (image,) = set(re.findall(r"image=([A-Z]+),", component.read_text(encoding="utf-8")))
         wanted[image].add(component.parent.name)
     for name in ("data", "trainer"):
         text = (repository / "images" / f"{name}.Dockerfile").read_text(encoding="utf-8")

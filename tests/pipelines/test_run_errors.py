@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from small_export import write_small_export
 
+from segmentor.object_store import ObjectStore
+
 SEGMENTOR = [sys.executable, "-m", "pipelines.cli"]
 
 
@@ -21,9 +23,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _store_that_no_step_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that no embedded store is started: none of these runs comes as far as deploy.
-    monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:9")
+def _store_of_all_tests(store: ObjectStore) -> None:
+    """So that no run starts one of its own."""
 
 
 def _segmentor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
