@@ -16,6 +16,8 @@ from segmentor.tiling import is_tiled, probability_blocks
 
 # Larger masks are taken band by band.
 _BAND_PIXELS = 1 << 22
+# Probabilities of a band, of all classes together.
+_BAND_VALUES = 1 << 24
 
 # RGB uint8 (N, H, W, 3) of any size -> probability float32 (N, C, h, w) at network resolution.
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -100,7 +102,7 @@ def _bands_at(
     """
     height, width = size
     source = probability.shape[1]
-    rows = max(1, _BAND_PIXELS // 4 // width)
+    rows = max(1, min(_BAND_PIXELS // 4, _BAND_VALUES // len(probability)) // width)
     # The centre of target row i lies at (i + 0.5) * source / height - 0.5 in the source.
     position = ((np.arange(height) + 0.5) * (source / height) - 0.5).clip(0, source - 1)
     upper = position.astype(np.int64)
@@ -130,10 +132,10 @@ def mask_of(
     Returns:
         uint8 (H, W), class indices.
     """
-    if not is_tiled(contract.input, size):
+    if not is_tiled(contract, size):
         return mask_at(forward(pixels[None])[0], contract, size)
     mask = np.empty(size, np.uint8)
-    for top, left, block in probability_blocks(forward, contract.input, pixels):
+    for top, left, block in probability_blocks(forward, contract, pixels):
         height, width = block.shape[1:]
         mask[top : top + height, left : left + width] = mask_at(block, contract, (height, width))
     return mask

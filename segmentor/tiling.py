@@ -11,38 +11,55 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentor.contract import InputSpec
+from segmentor.contract import ModelContract
 
 TILE = 1024
 OVERLAP = 128
-# Two tiles and a half: below it, one pass costs no more memory than the tiles of a large image.
-LIMIT_PIXELS = 1536 * 1536
+# Of more classes tiles are smaller: 200 of them would take 0.8 GB for one of 1,024 x 1,024.
+_CHANNELS = 16
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def is_tiled(spec: InputSpec, size: tuple[int, int]) -> bool:
-    """True when an image of this (height, width) is run in tiles."""
-    return spec.size_policy == "native" and size[0] * size[1] > LIMIT_PIXELS
+def is_tiled(contract: ModelContract, size: tuple[int, int]) -> bool:
+    """True when an image of this (height, width) is run in tiles.
+
+    Two tiles and a quarter are the limit: one pass of less costs no more memory than the tiles of
+    a large image. It counts what the network sees: an image of one row is padded to many.
+    """
+    stride = contract.input.stride
+    height, width = (math.ceil(length / stride) * stride for length in size)
+    limit = (tile_side(contract) * 3 // 2) ** 2
+    return contract.input.size_policy == "native" and height * width > limit
+
+
+def tile_side(contract: ModelContract) -> int:
+    """The longest side of a tile: TILE, or less of a model of many classes."""
+    if contract.channels <= _CHANNELS:
+        return TILE
+    stride = contract.input.stride
+    side = TILE * math.sqrt(_CHANNELS / contract.channels) // stride * stride
+    return max(2 * OVERLAP, int(side))
 
 
 def probability_blocks(
-    forward: Run, spec: InputSpec, pixels: NDArray[np.uint8]
+    forward: Run, contract: ModelContract, pixels: NDArray[np.uint8]
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Runs an image in tiles and yields the blended probability piece by piece.
 
     Args:
         forward: Probability (N, C, H, W) of pixels (N, H, W, 3), sizes kept.
-        spec: Of the model.
+        contract: Of the model.
         pixels: RGB uint8 (H, W, 3).
 
     Yields:
         (top, left, probability float32 (C, bh, bw)): blocks that cover the image once.
     """
     height, width = pixels.shape[:2]
-    columns = _spans(width, spec.stride)
+    stride, tile_length = contract.input.stride, tile_side(contract)
+    columns = _spans(width, stride, tile_length)
     above: NDArray[np.float32] | None = None  # (C, OVERLAP, W), the share of the row above
-    for top, bottom in _spans(height, spec.stride):
+    for top, bottom in _spans(height, stride, tile_length):
         rows = _weights(top, bottom, height)
         keep_rows = bottom - top - (OVERLAP if bottom < height else 0)
         below: NDArray[np.float32] | None = None
@@ -65,7 +82,7 @@ def probability_blocks(
         above = below
 
 
-def tiled(forward: Run, spec: InputSpec) -> Run:
+def tiled(forward: Run, contract: ModelContract) -> Run:
     """Wraps a Forward: large images run in tiles, all others as they did.
 
     The result holds the whole probability, so its memory grows with the classes; where the mask is
@@ -73,16 +90,18 @@ def tiled(forward: Run, spec: InputSpec) -> Run:
     """
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if not is_tiled(spec, (images.shape[1], images.shape[2])):
+        if not is_tiled(contract, (images.shape[1], images.shape[2])):
             return forward(images)
-        return np.stack([_assembled(forward, spec, pixels) for pixels in images])
+        return np.stack([_assembled(forward, contract, pixels) for pixels in images])
 
     return run
 
 
-def _assembled(forward: Run, spec: InputSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _assembled(
+    forward: Run, contract: ModelContract, pixels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     whole: NDArray[np.float32] | None = None
-    for top, left, block in probability_blocks(forward, spec, pixels):
+    for top, left, block in probability_blocks(forward, contract, pixels):
         if whole is None:
             whole = np.empty((len(block), *pixels.shape[:2]), np.float32)
         whole[:, top : top + block.shape[1], left : left + block.shape[2]] = block
@@ -91,11 +110,11 @@ def _assembled(forward: Run, spec: InputSpec, pixels: NDArray[np.uint8]) -> NDAr
     return whole
 
 
-def _spans(length: int, stride: int) -> list[tuple[int, int]]:
-    """Cuts a length into spans of at most TILE that overlap by OVERLAP, evenly, on the stride."""
-    if length <= TILE:
+def _spans(length: int, stride: int, tile: int = TILE) -> list[tuple[int, int]]:
+    """Cuts a length into spans of at most `tile` that overlap by OVERLAP, evenly, on the stride."""
+    if length <= tile:
         return [(0, length)]
-    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
+    count = math.ceil((length - OVERLAP) / (tile - OVERLAP))
     step = math.ceil((length - OVERLAP) / count / stride) * stride
     starts = range(0, length - OVERLAP, step)
     return [(start, min(start + step + OVERLAP, length)) for start in starts]

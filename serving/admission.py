@@ -4,11 +4,13 @@ Without it a server accepts everything under overload and answers nothing in tim
 """
 
 import asyncio
+import contextvars
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from serving.metrics import IN_FLIGHT, QUEUED, REFUSED
 from serving.refusals import Busy, NotReady, TimedOut
@@ -16,17 +18,39 @@ from serving.refusals import Busy, NotReady, TimedOut
 T = TypeVar("T")
 
 # A photograph of 100 megapixels takes minutes in tiles; a request of usual size never may.
-LARGE_MEGAPIXELS = 4
+FREE_MEGAPIXELS = 4
 SECONDS_A_MEGAPIXEL = 2
+
+_worker = threading.local()
+
+
+class LargeRequest(Exception):  # noqa: N818 - it is a message to Admission, not a fault
+    """What work raises that turns out to be large: it is to be done again where large work is."""
+
+    def __init__(self, megapixels: float) -> None:
+        super().__init__(f"{megapixels:g} megapixels")
+        self.megapixels = megapixels
+
+
+def give_way(megapixels: float) -> None:
+    """To be called by work as soon as it knows that its images are large.
+
+    Raises:
+        LargeRequest: this thread is one of those that small requests wait for.
+    """
+    if getattr(_worker, "is_for_small", False):
+        raise LargeRequest(megapixels)
 
 
 class Admission:
     """A place in the queue, then a worker thread. One instance a process, used on its event loop.
 
-    A place is held from before the body is read until the work is done, so that the number of
-    bodies and images in memory is bounded too. Work whose client is gone or got a timeout is
-    taken from the queue; what has begun holds its place until its thread is free, because a
-    thread cannot be stopped.
+    Large requests, known by the headers of their images, wait for one thread of their own: two
+    would take twice the memory and be no faster, and no small request waits behind them.
+
+    A place is held until the work is done. Work whose client is gone or got a timeout is taken
+    from the queue; what has begun holds its place until its thread is free, because a thread cannot
+    be stopped.
     """
 
     def __init__(self, workers: int, queue_limit: int, time_limit_s: float) -> None:
@@ -34,7 +58,13 @@ class Admission:
         self.time_limit_s = time_limit_s
         self._taken = 0
         self._abandoned = 0
-        self._pool = ThreadPoolExecutor(workers, "predict")
+        self._large = 0
+        # Few of them wait, or they would take all places for minutes.
+        self._large_places = max(1, self.places // 4)
+        self._is_closed = False
+        self._jobs: dict[Future[Any], asyncio.Future[Any]] = {}
+        self._pool = ThreadPoolExecutor(workers, "predict", _serve_small)
+        self._large_pool = ThreadPoolExecutor(1, "predict-large")
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -52,41 +82,74 @@ class Admission:
         finally:
             self._taken -= 1
 
-    async def run(self, work: Callable[[], T], megapixels: float = 0) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """Runs `work` in a worker thread; to be called within `place`.
 
-        Args:
-            work: What to do.
-            megapixels: Of the image, when it is known to be large: it is allowed more time.
+        Work that calls `give_way` begins again in the thread of large requests, and is allowed
+        more time.
 
         Raises:
+            Busy: too many large requests wait.
             TimedOut: no result within the time limit.
             NotReady: the server is stopping.
         """
-        limit_s = self.time_limit_s + SECONDS_A_MEGAPIXEL * max(0, megapixels - LARGE_MEGAPIXELS)
-        deadline = time.monotonic() + limit_s
+        started = time.monotonic()
         try:
-            job = self._pool.submit(_timed, work, deadline)
+            return await self._run_in(self._pool, work, started, self.time_limit_s)
+        except LargeRequest as large:
+            more = SECONDS_A_MEGAPIXEL * max(0.0, large.megapixels - FREE_MEGAPIXELS)
+        if self._large >= self._large_places:
+            REFUSED.labels("busy").inc()
+            raise Busy(f"busy: {self._large} requests with large images wait; try again")
+        self._large += 1
+        try:
+            return await self._run_in(self._large_pool, work, started, self.time_limit_s + more)
+        finally:
+            self._large -= 1
+
+    def close(self) -> None:
+        """Takes no more work, forgets what has not begun, and answers all who wait: not ready."""
+        self._is_closed = True
+        for pool in (self._pool, self._large_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
+        for future in list(self._jobs.values()):
+            future.cancel()
+
+    def is_working(self) -> bool:
+        """Whether a thread still works, which nobody can stop."""
+        return any(job.running() for job in list(self._jobs))
+
+    async def _run_in(
+        self, pool: ThreadPoolExecutor, work: Callable[[], T], started: float, limit_s: float
+    ) -> T:
+        try:
+            # The context has the request id, for whatever is logged there.
+            context = contextvars.copy_context()
+            job = pool.submit(context.run, _timed, work, started + limit_s)
         except RuntimeError as error:  # the pool takes nothing after close()
             raise NotReady("the server is stopping") from error
         QUEUED.inc()
         future = asyncio.wrap_future(job)
+        self._jobs[job] = future
+        job.add_done_callback(self._done)
         try:
-            return await asyncio.wait_for(asyncio.shield(future), limit_s)
+            left_s = started + limit_s - time.monotonic()
+            return await asyncio.wait_for(asyncio.shield(future), left_s)
         except TimeoutError as error:
             self._abandon(job, future)
             REFUSED.labels("time limit").inc()
             raise TimedOut(f"no result within {limit_s:g} s; try again") from error
-        except asyncio.CancelledError:  # a gRPC client's deadline, or it hung up
+        except asyncio.CancelledError as error:
             self._abandon(job, future)
-            raise
+            if self._is_closed:
+                raise NotReady("the server is stopping; try again") from error
+            raise  # a gRPC client's deadline, or it hung up
 
-    def close(self) -> None:
-        """Takes no more work, and forgets what has not begun."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _done(self, job: "Future[Any]") -> None:
+        self._jobs.pop(job, None)
 
     def _abandon(self, job: "Future[T]", future: "asyncio.Future[T]") -> None:
-        if job.cancel():
+        if job.cancelled() or job.cancel():
             QUEUED.dec()
             return
         self._abandoned += 1
@@ -96,6 +159,10 @@ class Admission:
         self._abandoned -= 1
         if not future.cancelled():
             future.exception()  # looked at, or asyncio complains that nobody did
+
+
+def _serve_small() -> None:
+    _worker.is_for_small = True
 
 
 def _timed(work: Callable[[], T], deadline: float) -> T:

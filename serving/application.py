@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import orjson
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from kserve.errors import ModelNotReady, ServerNotReady
+from fastapi import APIRouter, FastAPI
 from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_datamodels import (
@@ -17,14 +14,12 @@ from kserve.protocol.rest.v2_datamodels import (
     ServerReadyResponse,
 )
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from segmentor import __version__
-from serving import logs
+from serving.error_replies import add_error_replies
 from serving.model import FixedRepository, HonestDataPlane
 from serving.openapi import add_docs
-from serving.refusals import RETRY_AFTER_SECONDS, NotReady, Refusal
 from serving.request_door import RequestDoor
 from serving.routes import PredictRoutes, predict_router
 from serving.served_model import ServedModel
@@ -51,15 +46,11 @@ def build_application(
         description=f"Semantic segmentation by model `{served.name}`.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # its Location has the scheme and host of behind the gateway
     )
     app.include_router(predict_router(PredictRoutes(dataplane, limits)))
     app.include_router(_open_inference_router(dataplane, repository))
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid_parameter)
-    for error in (ModelNotReady, ServerNotReady):
-        app.add_exception_handler(error, _not_ready)
-    app.add_exception_handler(Exception, _internal_error)
+    add_error_replies(app)
     add_docs(app, served)
     identity = {
         "X-Segmentor-Model": served.name,
@@ -78,6 +69,7 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
 
     def get(path: str, handler: Any, reply: Any = None, tag: str = "V2") -> None:
         router.add_api_route(path, handler, methods=["GET"], response_model=reply, tags=[tag])
+        router.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
 
     # KServe's own answer 501 to every version, also to one in the query.
     async def latest_metadata(model_name: str) -> Any:
@@ -110,37 +102,3 @@ def _open_inference_router(dataplane: HonestDataPlane, repository: FixedReposito
         path = "/v2/repository/models/{model_name}/" + verb
         router.add_api_route(path, handler, methods=["POST"], tags=["V2"])
     return router
-
-
-def error_reply(request: Request, status: int, message: str) -> Response:
-    """An error as JSON; on the original's route also with its `status` of "100"."""
-    body = {"error": message, "request_id": logs.request_id.get()}
-    if request.url.path == "/predict":
-        body = {"status": "100", "message": message, **body}
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")
-
-
-async def _refused(request: Request, error: Any) -> Response:
-    return error_reply(request, error.status, str(error))
-
-
-async def _http_error(request: Request, error: Any) -> Response:
-    reply = error_reply(request, error.status_code, str(error.detail))
-    reply.headers.update(error.headers or {})
-    return reply
-
-
-async def _invalid_parameter(request: Request, error: Any) -> Response:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return error_reply(request, 400, f"{where}: {first['msg']}")
-
-
-async def _not_ready(request: Request, error: Any) -> Response:
-    return error_reply(request, NotReady.status, str(error))
-
-
-async def _internal_error(request: Request, error: Any) -> Response:
-    """Says nothing of the error: RequestDoor logs it under the same request id."""
-    return error_reply(request, 500, "internal error")

@@ -1,56 +1,61 @@
 """V2 over gRPC: KServe's service, with our inference, our refusals, metrics and log line."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from grpc import StatusCode, aio
 from grpc_interceptor.server import AsyncServerInterceptor
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 from kserve.protocol.grpc.servicer import InferenceServicer
-from numpy.typing import NDArray
 
 from segmentor.errors import ConfigError
 from serving import logs
-from serving.json_body import check_values
+from serving.grpc_messages import infer
+from serving.grpc_reading import MessageReader
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
-from serving.prediction import PredictionRequest, measure_megapixels, predict
-from serving.refusals import BadInput, Refusal
+from serving.refusals import Refusal
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
 from serving.settings import Limits
-from serving.tensors import Tensor, check_output_names, output_tensors, read_pictures
 
 logger = logging.getLogger(__name__)
 
 # For health and metadata, and for calls that are being told that the queue is full.
 _SPARE_CALLS = 16
-
-_CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
+_SERVICE = "inference.GRPCInferenceService"
 
 
 class SegmentationServicer(InferenceServicer):
-    """KServe's servicer, where ModelInfer reads tensors without copying them into lists."""
+    """KServe's servicer for all but ModelInfer, which it would read before anybody counts."""
 
     def __init__(
-        self, dataplane: HonestDataPlane, repository: FixedRepository, limits: Limits
+        self,
+        dataplane: HonestDataPlane,
+        repository: FixedRepository,
+        limits: Limits,
+        served: ServedModel,
     ) -> None:
         super().__init__(dataplane, repository)
         self.dataplane = dataplane
         self.limits = limits
+        self.served = served
+        self._reader = MessageReader(limits.time_limit_s)
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-        """Infers one request."""
-        model = await self.dataplane.get_model(request.model_name)
-        self.dataplane.check_version(request.model_name, request.model_version)
-        async with model.admission.place():
-            megapixels = await measure_megapixels(request.raw_input_contents)
-            job = Job(lambda served: _infer(served, request, self.limits), megapixels)
-            return await self.dataplane.do(request.model_name, job)
+    async def infer(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        """Infers one request; message and reply are serialised."""
+        model = await self.dataplane.get_model(self.served.name)
+        with model.bodies.share() as share:
+            body = await self._reader.read(messages)
+            share.add(len(body))
+            max_pixels, check_version = self.limits.max_pixels, self.dataplane.check_version
+            async with model.admission.place():
+                job = Job(lambda served: infer(served, body, max_pixels, check_version))
+                return await self.dataplane.do(self.served.name, job)
 
 
 class GrpcDoor(AsyncServerInterceptor):
@@ -75,6 +80,9 @@ class GrpcDoor(AsyncServerInterceptor):
         started, status, message = time.perf_counter(), StatusCode.OK, ""
         try:
             return await method(request_or_iterator, context)
+        except asyncio.CancelledError:  # the client's deadline, or it hung up
+            status = StatusCode.CANCELLED
+            raise
         except Refusal as refusal:
             status, message = StatusCode[refusal.grpc_status], str(refusal)
         except Exception:  # one of the two doors where everything ends
@@ -86,7 +94,7 @@ class GrpcDoor(AsyncServerInterceptor):
         await context.abort(status, message)
 
 
-async def start_grpc(servicer: SegmentationServicer, port: int, served: ServedModel) -> aio.Server:
+async def start_grpc(servicer: SegmentationServicer, port: int) -> aio.Server:
     """Starts the gRPC server.
 
     Raises:
@@ -94,16 +102,20 @@ async def start_grpc(servicer: SegmentationServicer, port: int, served: ServedMo
     """
     limits = servicer.limits
     server = aio.server(
-        interceptors=(GrpcDoor(served),),
-        # gRPC reads a message before a call may take its place: this bounds the messages too.
+        interceptors=(GrpcDoor(servicer.served),),
         maximum_concurrent_rpcs=limits.workers + limits.queue_limit + _SPARE_CALLS,
         options=[
             ("grpc.max_receive_message_length", limits.max_body_bytes),
             ("grpc.max_send_message_length", -1),
+            # Identity alone: the limit above is for what comes, not for what gzip makes of it.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
             ("grpc.so_reuseport", 0),  # else two servers share a port, and half the calls get lost
         ],
     )
     services.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    # Bytes in, bytes out: parsing and serialising are for worker threads.
+    infer_handler = grpc.stream_unary_rpc_method_handler(servicer.infer)
+    server.add_registered_method_handlers(_SERVICE, {"ModelInfer": infer_handler})
     try:
         server.add_insecure_port(f"[::]:{port}")
     except RuntimeError as error:
@@ -112,48 +124,6 @@ async def start_grpc(servicer: SegmentationServicer, port: int, served: ServedMo
         ) from error
     await server.start()
     return server
-
-
-def _infer(served: ServedModel, request: Any, limits: Limits) -> Any:
-    names = check_output_names([output.name for output in request.outputs])
-    pictures = read_pictures(_read_tensors(request), limits.max_pixels)
-    wanted = PredictionRequest(pictures, wants_probability="probability" in names)
-    predictions = predict(served, wanted, limits.max_pixels)
-    reply = messages.ModelInferResponse(
-        model_name=served.name, model_version=served.version, id=request.id
-    )
-    reply.parameters["digest"].string_param = served.digest
-    reply.parameters["engine"].string_param = served.engine
-    is_raw = bool(request.raw_input_contents)
-    for name, datatype, array in output_tensors(predictions, names):
-        output = reply.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        if is_raw:
-            reply.raw_output_contents.append(array.tobytes())
-        else:
-            _fill_contents(output, datatype, array)
-    return reply
-
-
-def _read_tensors(request: Any) -> list[Tensor]:
-    raws: Sequence[bytes] = request.raw_input_contents
-    if raws and len(raws) != len(request.inputs):
-        raise BadInput(f"{len(raws)} raw_input_contents, expected {len(request.inputs)}")
-    tensors = []
-    for index, item in enumerate(request.inputs):
-        datatype, shape = item.datatype.upper(), tuple(item.shape)
-        if raws:
-            tensors.append(Tensor(item.name, datatype, shape, raw=raws[index]))
-        else:
-            field = _CONTENTS.get(datatype)
-            contents = getattr(item.contents, field) if field else ()
-            check_values(len(contents))
-            values = list(contents)
-            tensors.append(Tensor(item.name, datatype, shape, values=values))
-    return tensors
-
-
-def _fill_contents(output: Any, datatype: str, array: NDArray[Any]) -> None:
-    getattr(output.contents, _CONTENTS[datatype]).extend(array.ravel().tolist())
 
 
 def _account(method_name: str, status: grpc.StatusCode, elapsed_s: float) -> None:

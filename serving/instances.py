@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.json_body import parse_json
+from serving.json_body import parse_json, read_numbers
 from serving.prediction import MAX_IMAGES, Picture
 from serving.refusals import BadInput, TooLarge
 
@@ -46,11 +46,8 @@ def _read_instance(instance: Any, index: int) -> Picture:
 
 
 def _read_pixels(rows: list[Any], where: str) -> Picture:
-    try:
-        array = np.asarray(rows)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadInput(f"{where}: a ragged list, expected H x W x 3") from error
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0 or array.dtype.kind not in "iuf":
+    array = read_numbers(rows, where)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise BadInput(f"{where}: found shape {list(array.shape)}, expected H x W x 3 numbers")
     if not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
         raise BadInput(f"{where}: values outside 0..255, or fractions")

@@ -9,8 +9,11 @@ from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
+from segmentor import __version__
 from segmentor.contract import INPUT_NAME, OUTPUT_NAME
 from serving.admission import Admission
+from serving.body_budget import BodyBudget
+from serving.engines import EXACT
 from serving.refusals import Fixed, NotFound, NotReady
 from serving.served_model import ServedModel
 from serving.tensors import MASK_NAME
@@ -23,7 +26,6 @@ class Job(Generic[T]):
     """What a way in asks for: from reading its body to encoding its reply, given the model."""
 
     work: Callable[[ServedModel], T]
-    megapixels: float = 0
 
 
 class SegmentationModel(Model):
@@ -33,10 +35,11 @@ class SegmentationModel(Model):
     whole inference; and three hops, one a handler, would keep more decoded images in memory.
     """
 
-    def __init__(self, served: ServedModel, admission: Admission) -> None:
+    def __init__(self, served: ServedModel, admission: Admission, bodies: BodyBudget) -> None:
         super().__init__(served.name)
         self.served = served
         self.admission = admission
+        self.bodies = bodies
         self.ready = True
 
     def load(self) -> bool:
@@ -50,7 +53,7 @@ class SegmentationModel(Model):
         self, payload: Job[Any], headers: Any = None, response_headers: Any = None
     ) -> Any:
         """Does the job in a worker thread."""
-        return await self.admission.run(lambda: payload.work(self.served), payload.megapixels)
+        return await self.admission.run(lambda: payload.work(self.served))
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Returns the V2 metadata of the input; FP32 NCHW and BYTES are taken too."""
@@ -121,6 +124,11 @@ class HonestDataPlane(DataPlane):
         if version not in ("", served):
             raise NotFound(f"no version '{version[:80]}' of '{name[:80]}' here, but {served}")
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what the server is; stock, it names KServe, and an extension we refuse."""
+        extensions = ["binary_tensor_data"]
+        return {"name": "segmentor", "version": __version__, "extensions": extensions}
+
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """Returns KServe's metadata, with version, platform, and what a client's page needs."""
         metadata: dict[str, Any] = await super().model_metadata(model_name)
@@ -133,7 +141,7 @@ class HonestDataPlane(DataPlane):
         return {
             **metadata,
             "versions": [served.version],
-            "platform": "onnx_onnxruntime",
+            "platform": "onnx_onnxruntime" if served.engine == EXACT else "onnx_openvino",
             "parameters": parameters,
         }
 

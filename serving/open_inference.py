@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serving.json_body import parse_json
+from serving.json_body import check_reply_values, parse_json
 from serving.refusals import BadInput
 from serving.tensors import Tensor, check_output_names
 
@@ -62,6 +62,9 @@ def write_reply(
         head: What the reply says beside its outputs.
         outputs: (name, datatype, array) of each.
         is_binary: Of each output, whether its data follows the JSON as bytes.
+
+    Raises:
+        TooLarge: too many numbers for JSON.
     """
     described, blobs = [], []
     for name, datatype, array in outputs:
@@ -70,6 +73,7 @@ def write_reply(
             blobs.append(np.ascontiguousarray(array).data)
             entry["parameters"] = {"binary_data_size": array.nbytes}
         else:
+            check_reply_values(array.size)
             entry["data"] = np.ascontiguousarray(array).reshape(-1)
         described.append(entry)
     text = orjson.dumps({**head, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)

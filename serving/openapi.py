@@ -32,6 +32,7 @@ _ERRORS = {
     "404": "No such model or version.",
     "408": "The body did not arrive in time.",
     "413": "More bytes, pixels or images than allowed.",
+    "415": "The body has a Content-Encoding.",
     "503": "Busy, out of time, or not ready; Retry-After says when to come back.",
 }
 

@@ -1,10 +1,6 @@
 """The one pipeline behind every way in: image to mask, with what the wanted reply needs."""
 
-import asyncio
-import contextlib
 import dataclasses
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
-from segmentor.errors import ImageError
 from segmentor.image_io import MAX_PIXELS, decode_image, read_header
 from segmentor.inference import decode_for, mask_at, mask_of, probability_at
-from segmentor.tiling import is_tiled, tiled
+from segmentor.tiling import OVERLAP, is_tiled, tiled
+from serving.admission import give_way
 from serving.metrics import observe_image, stage
 from serving.refusals import BadInput, TooLarge, image_refusals
 from serving.served_model import ServedModel
@@ -29,20 +25,28 @@ MAX_IMAGES = 16
 # 256 MiB of float32: a small pod holds it twice, as array and as reply.
 MAX_PROBABILITIES = 1 << 26
 MAX_CANVAS_PIXELS = 50_000_000
-_SURELY_SMALL_BYTES = 1 << 20
-# One large image at a time: two would take twice the memory, and be no faster.
-_LARGE_PIXELS = 16_000_000
-_large = threading.Lock()
+# More make a request large; so does an image that is run in tiles, which takes seconds.
+LARGE_PIXELS = 16_000_000
+# What the network's first step holds of one image, several times over: its lines, at full width.
+LARGE_LINES = 1 << 22
+MAX_LINES = 1 << 24
+# What tiling holds of one image: where two rows of tiles overlap, all classes.
+MAX_SEAM = 1 << 26
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """Images, and what is wanted of each: a mask always, and the rest on demand."""
+    """Images, and what is wanted of each: a mask always, and the rest on demand.
+
+    `as_text`: probabilities go out as base64 in JSON. `is_stacked`: the results make one tensor.
+    """
 
     pictures: tuple[Picture, ...]
     wants_probability: bool = False
     wants_canvas: bool = False
     threshold: float | None = None
+    as_text: bool = False
+    is_stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def predict(
     Raises:
         BadInput: an image cannot be decoded, or a threshold that does not apply.
         TooLarge: more images, pixels or probabilities than one request may have.
+        LargeRequest: in a thread for small requests, when this one is large; nothing is done yet.
     """
     if len(request.pictures) > MAX_IMAGES:
         raise TooLarge(f"{len(request.pictures)} images in one request, at most {MAX_IMAGES}")
@@ -73,29 +78,13 @@ def predict(
     with image_refusals():
         sizes = [_size_of(picture, max_pixels) for picture in request.pictures]
     _check_sizes(contract, request, sizes, max_pixels)
+    pixels = sum(height * width for height, width in sizes)
+    if pixels > LARGE_PIXELS or any(_is_large(contract, size) for size in sizes):
+        give_way(pixels / 1e6)
     return [
         _predict_one(model, contract, request, picture, size)
         for picture, size in zip(request.pictures, sizes, strict=True)
     ]
-
-
-async def measure_megapixels(bodies: Sequence[bytes]) -> float:
-    """Measures the largest image of a request, for its time limit; small bodies count as 0.
-
-    Headers are read in a thread: they may be large, and the event loop answers the probes.
-    """
-    large = [body for body in bodies if len(body) >= _SURELY_SMALL_BYTES]
-    if not large:
-        return 0
-    return await asyncio.to_thread(lambda: max(_megapixels(body) for body in large))
-
-
-def _megapixels(body: bytes) -> float:
-    try:
-        height, width = read_header(body).size
-    except ImageError:
-        return len(body) / 3e6  # raw pixels
-    return height * width / 1e6
 
 
 def _predict_one(
@@ -106,16 +95,15 @@ def _predict_one(
     size: tuple[int, int],
 ) -> Prediction:
     max_pixels = size[0] * size[1]
-    with _large if size[0] * size[1] > _LARGE_PIXELS else contextlib.nullcontext():
-        with stage("decode"), image_refusals():
-            pixels = _pixels(contract, picture, max_pixels)
-        mask, probability = _run(model, contract, pixels, size, request.wants_probability)
-        observe_image(pixels, mask, contract.label_map.names, model.drift)
-        if not request.wants_canvas:
-            return Prediction(mask, probability)
-        with stage("decode"), image_refusals():
-            canvas = pixels if pixels.shape[:2] == size else _full_canvas(picture, max_pixels)
-        return Prediction(mask, probability, canvas)
+    with stage("decode"), image_refusals():
+        pixels = _pixels(contract, picture, max_pixels)
+    mask, probability = _run(model, contract, pixels, size, request.wants_probability)
+    observe_image(pixels, mask, contract.label_map.names, model.drift)
+    if not request.wants_canvas:
+        return Prediction(mask, probability)
+    with stage("decode"), image_refusals():
+        canvas = pixels if pixels.shape[:2] == size else _full_canvas(picture, max_pixels)
+    return Prediction(mask, probability, canvas)
 
 
 def _run(
@@ -125,11 +113,11 @@ def _run(
     size: tuple[int, int],
     wants_probability: bool,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-    if is_tiled(contract.input, size) and not wants_probability:
+    if is_tiled(contract, size) and not wants_probability:
         with stage("infer"):
             return mask_of(model.forward, contract, pixels, size), None
     with stage("infer"):
-        probability = tiled(model.forward, contract.input)(pixels[None])[0]  # (C, h, w)
+        probability = tiled(model.forward, contract)(pixels[None])[0]  # (C, h, w)
     with stage("mask"):
         mask = mask_at(probability, contract, size)
         return mask, probability_at(probability, size) if wants_probability else None
@@ -151,17 +139,42 @@ def _check_sizes(
 
     The images of a request count together: all their masks are in memory until the reply is made.
     """
+    if request.is_stacked and len(set(sizes)) > 1:
+        raise BadInput("images of different sizes, expected one size; send a request for each")
+    for size in sizes:
+        _check_shape(contract, size)
     pixels = sum(height * width for height, width in sizes)
     images = "an image" if len(sizes) == 1 else f"{len(sizes)} images"
     if pixels > max_pixels:
         raise TooLarge(f"{images} of {pixels:,} pixels, at most {max_pixels:,} in one request")
     values = contract.channels * pixels
-    if request.wants_probability and values > MAX_PROBABILITIES:
-        raise TooLarge(f"{values:,} probabilities, at most {MAX_PROBABILITIES:,}; ask for the mask")
+    most = MAX_PROBABILITIES // 4 if request.as_text else MAX_PROBABILITIES
+    if request.wants_probability and values > most:
+        raise TooLarge(f"{values:,} probabilities, at most {most:,}; ask for the mask")
     if request.wants_canvas and pixels > MAX_CANVAS_PIXELS:
         raise TooLarge(
             f"an overlay of {pixels:,} pixels, at most {MAX_CANVAS_PIXELS:,}; ask for the mask"
         )
+
+
+def _is_large(contract: ModelContract, size: tuple[int, int]) -> bool:
+    return is_tiled(contract, size) or _lines(contract, size) > LARGE_LINES
+
+
+def _lines(contract: ModelContract, size: tuple[int, int]) -> int:
+    """How many pixels a `resize` model holds: of each of its own rows all columns of the image."""
+    return contract.input.size[0] * size[1] if contract.input.size_policy == "resize" else 0
+
+
+def _check_shape(contract: ModelContract, size: tuple[int, int]) -> None:
+    """Refuses an image so wide that the network, or its tiles, would take too much memory."""
+    width = size[1]
+    if _lines(contract, size) > MAX_LINES:
+        most = MAX_LINES // contract.input.size[0]
+        raise TooLarge(f"an image {width:,} pixels wide, at most {most:,} for this model")
+    if is_tiled(contract, size) and contract.channels * OVERLAP * width > MAX_SEAM:
+        most = MAX_SEAM // OVERLAP // contract.channels
+        raise TooLarge(f"an image {width:,} pixels wide, at most {most:,} for this model")
 
 
 def _pixels(contract: ModelContract, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@
       Fixed         403  PERMISSION_DENIED   load and unload: the model is fixed at start
       TooSlow       408  DEADLINE_EXCEEDED   the body did not arrive in time
       TooLarge      413  RESOURCE_EXHAUSTED  more bytes, pixels or images than allowed
+      Encoded       415  INVALID_ARGUMENT    the body is compressed as a whole
       Busy          503  RESOURCE_EXHAUSTED  the queue is full: come back
       TimedOut      503  DEADLINE_EXCEEDED   no result within the time limit: come back
       NotReady      503  UNAVAILABLE         the model is not loaded, or the server is stopping
@@ -58,6 +59,12 @@ class TooLarge(Refusal):
 
     status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class Encoded(Refusal):
+    """The body is compressed as a whole: images are compressed already."""
+
+    status = 415
 
 
 class Busy(Refusal):

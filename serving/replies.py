@@ -2,6 +2,8 @@
 
 import base64
 import io
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ MEDIA_TYPES: dict[Output, str] = {
     "json": "application/json",
     "probability": "application/x-npy",
 }
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 
 def choose_output(asked: str | None, accept: str | None, default: Output) -> Output:
@@ -34,22 +37,19 @@ def choose_output(asked: str | None, accept: str | None, default: Output) -> Out
             if asked == output:
                 return output
         raise BadInput(f"output: found '{asked[:40]}', expected one of {', '.join(MEDIA_TYPES)}")
-    for media_type in _by_preference(accept or ""):
-        if media_type == MEDIA_TYPES[default]:
-            return default
-        for output, offered in MEDIA_TYPES.items():
-            if media_type == offered:
-                return output
-    return default
+    return _preferred(accept or "", default)
 
 
-def request_for(pictures: tuple[Any, ...], output: Output, threshold: float | None) -> Any:
+def request_for(
+    pictures: tuple[Any, ...], output: Output, threshold: float | None, as_text: bool = False
+) -> PredictionRequest:
     """Returns the PredictionRequest that has what this form of reply needs, and no more."""
     return PredictionRequest(
         pictures,
         wants_probability=output == "probability",
         wants_canvas=output == "overlay",
         threshold=threshold,
+        as_text=as_text,
     )
 
 
@@ -106,19 +106,30 @@ def describe_with(prediction: Prediction, output: Output, label_map: LabelMap) -
     return described
 
 
-def _by_preference(accept: str) -> list[str]:
-    """Media types of an Accept header, most wanted first; what cannot be read counts least."""
-    weighted = []
-    for position, entry in enumerate(accept.split(",")):
-        media_type, _, parameters = entry.partition(";")
+def _preferred(accept: str, default: Output) -> Output:
+    """The form that an Accept header wants most; the default, when it wants none or any alike.
+
+    Source: RFC 9110, section 12.5.1.
+    """
+    ranges = {name: (quality, -place) for place, (name, quality) in enumerate(_ranges(accept))}
+    best, chosen = (0.0, 0), default
+    for output in (default, *MEDIA_TYPES):
+        media_type = MEDIA_TYPES[output]
+        for name in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
+            if name in ranges:  # the most specific one counts
+                if ranges[name][0] > 0 and (best[0] == 0 or ranges[name] > best):
+                    best, chosen = ranges[name], output
+                break
+    return chosen
+
+
+def _ranges(accept: str) -> Iterator[tuple[str, float]]:
+    """Media ranges of an Accept header, each with its quality; one that cannot be read is 0."""
+    for entry in accept.split(","):
+        media_range, _, parameters = entry.partition(";")
         quality = 1.0
         for parameter in parameters.split(";"):
-            name, _, value = parameter.strip().partition("=")
+            name, _, value = parameter.strip().lower().partition("=")
             if name == "q":
-                try:
-                    quality = float(value)
-                except ValueError:
-                    quality = 0.0
-        if quality > 0:
-            weighted.append((-quality, position, media_type.strip().lower()))
-    return [media_type for _, _, media_type in sorted(weighted)]
+                quality = float(value) if _QUALITY.fullmatch(value) else 0.0
+        yield media_range.strip().lower(), quality

@@ -8,7 +8,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from serving.refusals import BadInput, TooLarge, TooSlow
+from serving.body_budget import BodyShare
+from serving.refusals import BadInput, Encoded, TooLarge, TooSlow
+from serving.settings import Limits
 
 FIELD = "file"
 
@@ -18,25 +20,25 @@ class _MemoryParser(MultiPartParser):
     spool_max_size = 1 << 40
 
 
-async def read_body(request: Request, max_bytes: int, time_limit_s: float) -> bytes:
+async def read_body(request: Request, limits: Limits, share: BodyShare) -> bytes:
     """Reads the whole body.
 
     Raises:
-        TooLarge: more than `max_bytes`, announced or found.
+        TooLarge: more bytes than a body may have, announced or found.
         TooSlow: it did not arrive within the time limit.
+        Busy: more bytes than there is room for beside other requests' bodies.
     """
-    async with _within(time_limit_s):
-        chunks = [chunk async for chunk in _limited(request, max_bytes)]
+    async with _within(limits.time_limit_s):
+        chunks = [chunk async for chunk in _limited(request, limits.max_body_bytes, share)]
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def read_upload(request: Request, max_bytes: int, time_limit_s: float) -> bytes:
+async def read_upload(request: Request, limits: Limits, share: BodyShare) -> bytes:
     """Reads the multipart field `file`.
 
     Raises:
         BadInput: not multipart, malformed, or no such file.
-        TooLarge: more than `max_bytes`.
-        TooSlow: it did not arrive within the time limit.
+        TooLarge, TooSlow, Busy: as of `read_body`.
     """
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
@@ -44,11 +46,10 @@ async def read_upload(request: Request, max_bytes: int, time_limit_s: float) -> 
             f"content-type: found '{content_type[:60]}', expected multipart/form-data "
             f"with an image in the field '{FIELD}'"
         )
-    parser = _MemoryParser(
-        request.headers, _limited(request, max_bytes), max_files=1, max_fields=16
-    )
+    chunks = _limited(request, limits.max_body_bytes, share)
+    parser = _MemoryParser(request.headers, chunks, max_files=1, max_fields=16)
     try:
-        async with _within(time_limit_s):
+        async with _within(limits.time_limit_s):
             form = await parser.parse()
     except MultiPartException as error:
         raise BadInput(f"multipart body: {error.message}") from error
@@ -64,14 +65,19 @@ async def read_upload(request: Request, max_bytes: int, time_limit_s: float) -> 
         await form.close()
 
 
-async def discard_body(request: Request, max_bytes: int, time_limit_s: float) -> None:
+async def discard_body(request: Request, limits: Limits) -> None:
     """Reads what the client sends and keeps nothing, so that it gets to read the refusal."""
-    async with _within(time_limit_s):
-        async for _ in _limited(request, max_bytes):
+    async with _within(limits.time_limit_s):
+        async for _ in _limited(request, limits.max_body_bytes):
             pass
 
 
-async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _limited(
+    request: Request, max_bytes: int, share: BodyShare | None = None
+) -> AsyncGenerator[bytes, None]:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.strip().lower() not in ("", "identity"):
+        raise Encoded(f"content-encoding: found '{coding[:40]}', expected none")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_bytes:
         raise TooLarge(f"a body of {announced[:20]} bytes, at most {max_bytes}")
@@ -80,6 +86,8 @@ async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(f"a body of more than {max_bytes} bytes")
+        if share is not None:
+            share.add(len(chunk))
         if chunk:
             yield chunk
 

@@ -4,6 +4,7 @@ It is plain ASGI and stands around the application: an exception that reached St
 catch would be raised again, and uvicorn would drop the connection under the client's next request.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -14,7 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import logs
+from serving.error_replies import error_reply
 from serving.metrics import REQUEST_SECONDS, REQUESTS
+from serving.refusals import NotReady
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,12 @@ class RequestDoor:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # uvicorn's, at the end of the grace period
+            if status == 0:
+                reply = error_reply(
+                    scope["path"], NotReady.status, "the server is stopping; try again"
+                )
+                await reply(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = CLIENT_CLOSED
         except Exception:  # one of the two doors where everything ends
@@ -88,6 +97,7 @@ def _account(scope: Scope, status: int, elapsed_s: float) -> None:
             "route": route,
             "status": status,
             "elapsed_ms": round(elapsed_s * 1000, 1),
-            "client": (scope.get("client") or ("",))[0],
+            # As IPv4 clients look to a socket for both.
+            "client": (scope.get("client") or ("",))[0].removeprefix("::ffff:"),
         },
     )

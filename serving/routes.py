@@ -7,16 +7,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from serving import logs
+from serving.body_budget import BodyShare
 from serving.instances import read_instances
 from serving.model import HonestDataPlane, Job
 from serving.open_inference import read_request, write_reply
-from serving.prediction import (
-    Output,
-    Picture,
-    PredictionRequest,
-    measure_megapixels,
-    predict,
-)
+from serving.prediction import Output, Picture, PredictionRequest, predict
 from serving.refusals import Busy
 from serving.replies import (
     MEDIA_TYPES,
@@ -92,20 +88,20 @@ class PredictRoutes:
         self,
         request: Request,
         model_name: str,
-        read: Callable[[Request, int, float], Coroutine[Any, Any, bytes]],
+        read: Callable[[Request, Limits, BodyShare], Coroutine[Any, Any, bytes]],
         work: Callable[[ServedModel, bytes], Response],
     ) -> Response:
-        limits = self.limits
         model = await self.dataplane.get_model(model_name)
-        try:
+        with model.bodies.share() as share:
+            try:
+                body = await read(request, self.limits, share)
+            except Busy as busy:
+                busy.with_traceback(None)  # its frames hold what has been read
+                share.release()
+                await discard_body(request, self.limits)
+                raise
             async with model.admission.place():
-                body = await read(request, limits.max_body_bytes, limits.time_limit_s)
-                megapixels = await measure_megapixels([body])
-                job = Job(lambda served: work(served, body), megapixels)
-                return await self.dataplane.do(model_name, job)
-        except Busy:
-            await discard_body(request, limits.max_body_bytes, limits.time_limit_s)
-            raise
+                return await self.dataplane.do(model_name, Job(lambda served: work(served, body)))
 
     def _picture(
         self, model: ServedModel, body: bytes, output: Output, threshold: float | None
@@ -121,7 +117,7 @@ class PredictRoutes:
     def _instances(
         self, model: ServedModel, body: bytes, output: Output, threshold: float | None
     ) -> Response:
-        wanted = request_for(read_instances(body), output, threshold)
+        wanted = request_for(read_instances(body), output, threshold, as_text=True)
         predictions = predict(model, wanted, self.limits.max_pixels)
         label_map = model.contract.label_map
         described = [describe_with(prediction, output, label_map) for prediction in predictions]
@@ -130,12 +126,14 @@ class PredictRoutes:
     def _tensors(self, model: ServedModel, body: bytes, request: Request) -> Response:
         asked = read_request(body, request.headers)
         pictures: tuple[Picture, ...] = read_pictures(asked.tensors, self.limits.max_pixels)
-        wanted = PredictionRequest(pictures, wants_probability="probability" in asked.outputs)
+        wanted = PredictionRequest(
+            pictures, wants_probability="probability" in asked.outputs, is_stacked=True
+        )
         predictions = predict(model, wanted, self.limits.max_pixels)
         head = {
             "model_name": model.name,
             "model_version": model.version,
-            "id": asked.id or request.headers.get("x-request-id", ""),
+            "id": asked.id or logs.request_id.get(),
             "parameters": {"digest": model.digest, "engine": model.engine},
         }
         outputs = output_tensors(predictions, tuple(asked.outputs))

@@ -20,6 +20,11 @@ class Limits:
     workers: int = 2
     queue_limit: int = 32
 
+    @property
+    def body_budget(self) -> int:
+        """Bytes of all bodies in memory: as many as four of the largest take."""
+        return 4 * self.max_body_bytes
+
 
 @dataclass(frozen=True)
 class Settings:

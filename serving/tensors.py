@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.contract import INPUT_NAME, OUTPUT_NAME
+from serving.json_body import read_numbers
 from serving.prediction import MAX_IMAGES, Picture, Prediction
 from serving.refusals import BadInput, TooLarge
 
@@ -44,7 +45,7 @@ def read_pictures(tensors: Sequence[Tensor], max_pixels: int) -> tuple[Picture, 
         raise BadInput(f"inputs: found {names}, expected one named '{INPUT_NAME}'")
     tensor = tensors[0]
     if any(length < 1 for length in tensor.shape) or not tensor.shape:
-        raise BadInput(f"shape {list(tensor.shape)}: expected positive lengths")
+        raise BadInput(f"shape {list(tensor.shape[:8])}: expected positive lengths")
     if tensor.shape[0] > MAX_IMAGES:
         raise TooLarge(f"{tensor.shape[0]} images in one request, at most {MAX_IMAGES}")
     if tensor.datatype == "BYTES" and len(tensor.shape) in (1, 2):
@@ -78,14 +79,7 @@ def to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 def output_tensors(
     predictions: Sequence[Prediction], names: Sequence[str]
 ) -> list[tuple[str, str, NDArray[Any]]]:
-    """Returns (name, datatype, array) of each wanted output, images stacked.
-
-    Raises:
-        BadInput: the images have different sizes, so that their masks make no tensor.
-    """
-    sizes = {prediction.mask.shape for prediction in predictions}
-    if len(sizes) > 1:
-        raise BadInput("images of different sizes, expected one size; send a request for each")
+    """Returns (name, datatype, array) of each wanted output, images of one size stacked."""
     outputs: list[tuple[str, str, NDArray[Any]]] = []
     for name in names:
         if name == MASK_NAME:
@@ -127,14 +121,10 @@ def _read_numbers(tensor: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _from_list(tensor: Tensor, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    try:
-        array = np.asarray(tensor.values)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadInput(f"input '{INPUT_NAME}': data is not a regular list of numbers") from error
-    if array.dtype.kind not in "iuf" or array.size != count:
+    array = read_numbers(tensor.values, f"input '{INPUT_NAME}'")
+    if array.size != count:
         raise BadInput(
-            f"input '{INPUT_NAME}': {array.size} values of kind {array.dtype.name}, "
-            f"expected {count} numbers for {list(tensor.shape)}"
+            f"input '{INPUT_NAME}': {array.size} numbers, expected {count} for {list(tensor.shape)}"
         )
     if dtype == np.uint8 and not ((array >= 0) & (array <= 255) & (array % 1 == 0)).all():
         raise BadInput(f"input '{INPUT_NAME}': values outside 0..255, or fractions, as UINT8")
@@ -144,7 +134,7 @@ def _from_list(tensor: Tensor, dtype: np.dtype[Any], count: int) -> NDArray[Any]
 def _read_encoded(tensor: Tensor) -> tuple[Picture, ...]:
     count = math.prod(tensor.shape)
     if tensor.raw is not None:
-        items: list[Picture] = list(_split_bytes(memoryview(tensor.raw)))
+        items: list[Picture] = list(_split_bytes(memoryview(tensor.raw), count))
     else:
         items = [_decode_base64(item) for item in _flat(tensor.values or ())]
     if len(items) != count:
@@ -152,10 +142,15 @@ def _read_encoded(tensor: Tensor) -> tuple[Picture, ...]:
     return tuple(items)
 
 
-def _split_bytes(raw: memoryview) -> Sequence[memoryview]:
+def _split_bytes(raw: memoryview, count: int) -> Sequence[memoryview]:
     """Splits a BYTES tensor: each element follows its length, four bytes little endian."""
-    items, position = [], 0
+    items: list[memoryview] = []
+    position = 0
     while position < len(raw):
+        if len(items) == count:
+            raise BadInput(
+                f"input '{INPUT_NAME}': more than {count} images, the count of its shape"
+            )
         if position + 4 > len(raw):
             raise BadInput(f"input '{INPUT_NAME}': BYTES that end within a length")
         (length,) = struct.unpack_from("<I", raw, position)

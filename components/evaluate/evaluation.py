@@ -93,7 +93,7 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
         raise DataError(str(test), "no samples", "at least one", "give the test set a larger ratio")
     torch.set_num_threads(threads or available_cpus())
     # As the predictor runs it: large images of a native model in tiles.
-    forward = tiled(as_forward(checkpoint.deployable()), contract.input)
+    forward = tiled(as_forward(checkpoint.deployable()), contract)
     images = []
     levels = np.zeros((2, STEPS + 1), np.int64)
     confidence = np.zeros((3, BINS))

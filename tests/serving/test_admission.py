@@ -5,7 +5,7 @@ import time
 import pytest
 
 from serving import metrics
-from serving.admission import LARGE_MEGAPIXELS, SECONDS_A_MEGAPIXEL, Admission
+from serving.admission import FREE_MEGAPIXELS, SECONDS_A_MEGAPIXEL, Admission, give_way
 from serving.refusals import Busy, NotReady, TimedOut
 
 
@@ -85,14 +85,79 @@ def test_what_is_cancelled_leaves_the_queue_and_what_has_begun_holds_its_place()
     assert asyncio.run(scenario()) == (3, [])
 
 
-def test_a_large_image_is_allowed_more_time():
+def test_a_large_request_is_allowed_more_time():
     async def scenario():
         admission = Admission(workers=1, queue_limit=0, time_limit_s=0.01)
-        megapixels = LARGE_MEGAPIXELS + 1 / SECONDS_A_MEGAPIXEL
-        async with admission.place():
-            return await admission.run(lambda: time.sleep(0.1), megapixels)
 
-    assert asyncio.run(scenario()) is None
+        def work():
+            give_way(FREE_MEGAPIXELS + 1 / SECONDS_A_MEGAPIXEL)
+            time.sleep(0.1)
+            return 5
+
+        return await hold(admission, work)
+
+    assert asyncio.run(scenario()) == 5
+
+
+def test_no_small_request_waits_behind_large_ones_which_run_one_by_one():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=20, time_limit_s=5)
+        gate, at_once = threading.Event(), []
+
+        def large():
+            give_way(20)
+            at_once.append(metrics.IN_FLIGHT._value.get())
+            return gate.wait(5)
+
+        tasks = [asyncio.create_task(hold(admission, large)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        small = [await hold(admission, lambda: 1) for _ in range(5)]
+        assert not any(task.done() for task in tasks)
+        gate.set()
+        return small, await asyncio.gather(*tasks), at_once
+
+    small, large, at_once = asyncio.run(scenario())
+    assert small == [1] * 5
+    assert large == [True] * 3
+    assert at_once == [1, 1, 1]
+
+
+def test_large_requests_that_wait_take_a_quarter_of_the_places_at_most():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=7, time_limit_s=5)
+        gate = threading.Event()
+
+        def large():
+            give_way(20)
+            return gate.wait(5)
+
+        tasks = [asyncio.create_task(hold(admission, large)) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(scenario())
+    assert results[:2] == [True, True]
+    assert [type(result) for result in results[2:]] == [Busy, Busy]
+
+
+def test_closing_answers_whoever_waits_and_knows_of_threads_that_still_work():
+    async def scenario():
+        admission = Admission(workers=1, queue_limit=1, time_limit_s=5)
+        gate = threading.Event()
+        tasks = [asyncio.create_task(hold(admission, lambda: gate.wait(5))) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        queued = metrics.QUEUED._value.get()
+        admission.close()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        was_working = admission.is_working()
+        gate.set()
+        await asyncio.sleep(0.05)
+        return results, was_working, admission.is_working(), metrics.QUEUED._value.get() - queued
+
+    results, was_working, is_working, queued = asyncio.run(scenario())
+    assert [type(result) for result in results] == [NotReady, NotReady]
+    assert (was_working, is_working, queued) == (True, False, -1)
 
 
 def test_a_closed_admission_is_not_ready():

@@ -1,12 +1,13 @@
 """Wrong paths, no HTTP, idle connections and overload: nobody else notices."""
 
+import gzip
 import socket
 import time
 
 import httpx
 import numpy as np
 import pytest
-from refused import V1, assert_refused
+from refused import UPLOAD, V1, V2, assert_refused, tensor
 from running_predictor import running_predictor
 
 from segmentor.image_io import encode_png
@@ -57,6 +58,44 @@ def test_what_is_no_http_harms_nobody(predictor):
             assert b"400" in connection.recv(1000)[:20]
 
 
+def test_the_offer_of_http2_that_java_clients_make_is_ignored(predictor, scene_png):
+    head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+    head += f"Content-Length: {len(scene_png)}\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+        connection.sendall(head.encode() + scene_png)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", [V1, V2, UPLOAD])
+def test_a_compressed_body_is_told_so(predictor, path):
+    headers = {"content-encoding": "gzip", "content-type": "multipart/form-data; boundary=x"}
+    body = gzip.compress(b"x")
+    assert "gzip" in assert_refused(predictor.client.post(path, content=body, headers=headers), 415)
+
+
+def test_no_redirect_names_another_address_and_probes_may_use_head(predictor):
+    assert_refused(predictor.client.post("/predict/", files={"file": b"x"}), 404)
+    for path in ("/", "/v2/health/live", "/v2/health/ready", "/v1/models/scene"):
+        reply = predictor.client.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
+
+
+def test_the_server_names_itself_and_what_it_can(predictor):
+    told = predictor.client.get("/v2").json()
+    assert (told["name"], told["extensions"]) == ("segmentor", ["binary_tensor_data"])
+
+
+def test_a_v2_reply_without_an_id_has_the_one_of_the_request(predictor):
+    for given in ("client-7", "x" * 10_000):
+        reply = predictor.client.post(
+            V2, json={"inputs": [tensor()]}, headers={"x-request-id": given}
+        )
+        assert reply.json()["id"] == reply.headers["x-request-id"]
+        assert len(reply.headers["x-request-id"]) <= 128
+    reply = predictor.client.post(V2, json={"inputs": [tensor(shape=[0] * 300_000)]})
+    assert len(assert_refused(reply)) < 200
+
+
 def test_hundreds_of_idle_connections_keep_nobody_out(predictor, scene_png):
     idle = [socket.create_connection(("127.0.0.1", predictor.http_port)) for _ in range(300)]
     try:
@@ -68,13 +107,13 @@ def test_hundreds_of_idle_connections_keep_nobody_out(predictor, scene_png):
 
 
 def test_overload_and_slow_work_are_shed_with_503(road_model, tmp_path):
-    flags = ("--max_inflight=1", "--max_queue=1", "--time_limit=0.2", "--max_body_mib=32")
-    large = encode_png_of(2500, 3500)
+    flags = ("--max_inflight=1", "--max_queue=1", "--time_limit=0.1", "--max_body_mib=32")
+    large = encode_png_of(1900, 2100)
     with running_predictor(road_model, tmp_path, *flags) as running:
         reply = running.client.post(V1, content=large)
         assert_refused(reply, 503)
         assert reply.headers["retry-after"] == "1"
-        assert "0.2 s" in reply.json()["error"]
+        assert "0.1 s" in reply.json()["error"]
 
 
 def encode_png_of(height: int, width: int) -> bytes:

@@ -1,5 +1,7 @@
 """Bad images and uploads get a 4xx with a reason, and the next client gets its mask."""
 
+import io
+import json
 import struct
 import threading
 import time
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from refused import UPLOAD, V1, assert_refused, fuzz
 
 from segmentor.image_io import encode_png
@@ -126,3 +129,18 @@ def test_random_bytes_as_multipart_are_refused(predictor, body):
     headers = {"content-type": "multipart/form-data; boundary=x"}
     content = b"--x\r\n" + body + b"\r\n--x--\r\n"
     assert predictor.client.post(UPLOAD, content=content, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_lzw", "tiff_adobe_deflate"])
+def test_damaged_tiffs_leave_no_raw_lines_in_the_log(predictor, compression):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 300), np.uint8))
+    buffer = io.BytesIO()
+    picture.convert("1" if "group" in compression else "L").save(
+        buffer, "TIFF", compression=compression
+    )
+    body = bytearray(buffer.getvalue())
+    for position in range(100, 2000, 3):
+        body[position] ^= 0x5A
+    assert predictor.client.post(V1, content=bytes(body)).status_code in (200, 400)
+    for line in predictor.log.read_text().splitlines():
+        json.loads(line)

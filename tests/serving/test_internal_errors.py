@@ -8,6 +8,7 @@ import pytest
 
 from segmentor.onnx_model import OnnxModel
 from serving.admission import Admission
+from serving.body_budget import BodyBudget
 from serving.lean_kserve import import_kserve
 from serving.served_model import ServedModel
 from serving.settings import Limits
@@ -28,7 +29,7 @@ def application(street_model):
     contract = OnnxModel(street_model).contract
     served = ServedModel("scene", "1", "sha256:0", "onnxruntime", contract, broken)
     registry = ModelRepository()
-    registry.update(SegmentationModel(served, Admission(1, 1, 5)))
+    registry.update(SegmentationModel(served, Admission(1, 1, 5), BodyBudget(1 << 20)))
     limits = Limits()
     return build_application(HonestDataPlane(registry), FixedRepository(registry), served, limits)
 

@@ -1,0 +1,118 @@
+"""Clients that send slowly, or headers without end, take nobody else's place."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from refused import V1, assert_refused
+from running_predictor import RunningPredictor, running_predictor
+from starlette.responses import Response
+from uvicorn.server import ServerState
+
+from serving import http_protocol
+
+MIB = 1 << 20
+
+pytestmark = pytest.mark.usefixtures("innocent")
+
+
+@contextlib.contextmanager
+def unfinished(running: RunningPredictor, count: int, sent: int) -> Iterator[list[socket.socket]]:
+    """Connections that have sent so many bytes of a body that is one longer, and wait."""
+    head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nContent-Length: {sent + 1}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            address = ("127.0.0.1", running.http_port)
+            connection = stack.enter_context(socket.create_connection(address, timeout=20))
+            connection.sendall(head + bytes(sent))
+            connections.append(connection)
+        yield connections
+
+
+def test_bodies_that_are_on_their_way_hold_no_places(predictor, scene_png):
+    with unfinished(predictor, 60, 1000):
+        assert predictor.client.post(V1, content=scene_png).status_code == 200
+
+
+def test_bodies_in_memory_are_bounded_and_small_ones_find_room(street_model, tmp_path, scene_png):
+    with running_predictor(street_model, tmp_path, "--max_body_mib=8") as running:
+        # 4 x 8 MiB in all, three quarters of them for large bodies.
+        with unfinished(running, 4, 7 * MIB) as connections:
+            assert running.client.post(V1, content=scene_png).status_code == 200
+            for connection in connections:
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(b"\0")
+            replies = sorted(connection.recv(20)[9:12] for connection in connections)
+        assert replies == [b"400", b"400", b"400", b"503"]  # read, and they were no images
+        text = running.client.get("/metrics").text
+        assert 'segmentor_refused_total{reason="bodies"} 1.0' in text
+        assert running.client.post(V1, content=bytes(7 * MIB)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-Long: ",
+        b"GET /" + b"long/" * 10,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500,
+        b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ",
+    ],
+    ids=["a header", "a path", "headers", "a trailer"],
+)
+def test_headers_without_end_are_cut_off(predictor, start):
+    sent, more = 0, b"A: b\r\n" * 1000 if start.endswith(b"b\r\n") else b"a" * MIB
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+        connection.sendall(start)
+        with contextlib.suppress(ConnectionError):
+            while sent < 16 * MIB:
+                sent += connection.send(more)
+    assert sent < 16 * MIB
+
+
+def test_long_headers_are_told_so(predictor):
+    reply = httpx.get(f"{predictor.url}/", headers={"x-long": "a" * 40_000})
+    assert reply.status_code == 200
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * (1 << 16))
+        time.sleep(0.1)
+        received = connection.recv(1000)
+    assert received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b'"error":"headers of more than 65536 bytes"' in received
+
+
+def test_ipv6_clients_are_served(predictor, scene_png):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    reply = httpx.post(f"http://[::1]:{predictor.http_port}{V1}", content=scene_png)
+    assert reply.status_code == 200
+    assert_refused(httpx.post(f"http://[::1]:{predictor.http_port}{V1}", content=b"x"))
+
+
+def test_a_connection_that_never_finishes_a_head_is_closed(monkeypatch):
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+
+    async def scenario() -> list[bytes]:
+        config = uvicorn.Config(Response("here"), log_config=None, timeout_keep_alive=5)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: http_protocol.BoundedHttpProtocol(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        port = server.sockets[0].getsockname()[1]
+        seen = []
+        for sent in (b"", b"GET / HTTP/1.1\r\nA:", b"GET / HTTP/1.1\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await reader.read()
+                    seen.append(sent)
+            writer.close()
+        server.close()
+        return seen
+
+    assert asyncio.run(scenario()) == [b"", b"GET / HTTP/1.1\r\nA:"]
