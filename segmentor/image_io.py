@@ -1,5 +1,6 @@
 """Encoded images to pixels and back: the one place that knows formats and orientation."""
 
+import ctypes
 import io
 import struct
 import warnings
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from segmentor.errors import ImageError, ImageSizeError
 from segmentor.image_structure import check_structure, check_tags, late_exif
@@ -22,6 +23,17 @@ MAX_PIXELS = 200_000_000
 
 # The limit is ours (MAX_PIXELS, an error): Pillow's own is a warning that is easy to miss.
 Image.MAX_IMAGE_PIXELS = None
+
+
+def _silence_libtiff() -> None:
+    """Has libtiff print nothing: it would print a line for every damaged row; we raise an error."""
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if hasattr(library, name):  # not where Pillow hides its libtiff, or has none
+            getattr(library, name)(ctypes.c_void_p(None))
+
+
+_silence_libtiff()
 
 # Pillow stretches grey of 2 and 4 bits to 0..255: what it multiplies by, by the file's own mode.
 _STRETCHED = {"L;2": 85, "L;4": 17}
