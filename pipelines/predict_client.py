@@ -85,15 +85,13 @@ class Predictor:
             headers={"content-type": media_type},
         )
 
-    def own_threshold(self) -> float | None:
-        """Returns the threshold that the model uses unless told otherwise; None of many classes.
+    def facts(self) -> dict[str, Any]:
+        """Returns what the server says of the model: digest, engine, classes; threshold if binary.
 
         Raises:
             PredictorError: no answer, or a refusal.
         """
-        metadata = self._request("GET", f"/v2/models/{self.model}").json()
-        threshold = metadata.get("parameters", {}).get("threshold")
-        return None if threshold is None else float(threshold)
+        return dict(self._request("GET", f"/v2/models/{self.model}").json().get("parameters", {}))
 
     def _only_model(self) -> str:
         names = self._request("GET", "/v1/models").json().get("models", [])

@@ -88,11 +88,12 @@ def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: f
 
     media_type = MEDIA_TYPES.get(Path(name).suffix.lower(), "application/octet-stream")
     with Predictor(url, model) as predictor:
-        own = predictor.own_threshold()
-        threshold = _choose_threshold(own) if own is not None else None
-        reply = predictor.predict(content, media_type, "json", threshold)
-        label_map = _label_map(reply.json())
-        mask = predictor.predict(content, media_type, "mask", threshold).content
+        facts = predictor.facts()
+    threshold = _choose_threshold(facts["threshold"]) if "threshold" in facts else None
+    # Streamlit comes here at every click: a moved opacity is no other prediction.
+    predict = st.cache_data(_predict, max_entries=8, show_spinner=False)
+    described, mask = predict(url, model, facts.get("digest", ""), content, media_type, threshold)
+    label_map = _label_map(described)
     picture = overlay(decode_image(content), decode_mask(mask, name), label_map, opacity)
     st.image(picture, caption=name, width="stretch")
     st.download_button("Download the mask", mask, f"{Path(name).stem}.mask.png", "image/png")
@@ -103,10 +104,19 @@ def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: f
                 "coverage": f"{item['coverage']:.1%}",
                 "pixels": f"{item['pixels']:,}",
             }
-            for item in reply.json()["classes"]
+            for item in described["classes"]
         ]
     )
-    st.caption(f"model {reply.headers.get('x-segmentor-digest', '')}")
+    st.caption(f"model {described['digest']}")
+
+
+def _predict(
+    url: str, model: str, digest: str, content: bytes, media_type: str, threshold: float | None
+) -> tuple[dict[str, Any], bytes]:
+    """Returns the description and the mask; `digest` tells what is kept of another model apart."""
+    with Predictor(url, model) as predictor:
+        described = predictor.predict(content, media_type, "json", threshold).json()
+        return described, predictor.predict(content, media_type, "mask", threshold).content
 
 
 def _choose_threshold(own: float) -> float:
