@@ -34,14 +34,20 @@ _EXPECTED = (
 )
 
 
-def open_export(files: SourceFiles) -> tuple[Export, SourceFiles]:
+def open_export(
+    files: SourceFiles, elsewhere: SourceFiles | None = None
+) -> tuple[Export, SourceFiles]:
     """Opens an export; returns it and its files, without a folder that only wraps everything.
+
+    `elsewhere` are the files of another place that has its images.
 
     Raises:
         DataError: no known format, or files of one that cannot be read.
     """
     for candidate in (files, files.without_wrapper()):
         for reader in FORMATS:
+            if reader is cvat_video and reader.recognises(candidate):
+                return cvat_video.read(candidate, elsewhere), candidate
             if reader.recognises(candidate):
                 return reader.read(candidate), candidate
     nested = _exports_inside(files)

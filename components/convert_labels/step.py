@@ -52,7 +52,7 @@ def run(request: Request) -> ArtifactMetadata:
         if request.images:
             images = stack.enter_context(local_copy(request.images, beside))
             elsewhere = open_source(images, request.images).without_wrapper()
-        export, files = open_export(files)
+        export, files = open_export(files, elsewhere)
         finder = ImageFinder(files, export.image_folders, elsewhere)
         rules = _rules(request)
         mapping = map_classes(

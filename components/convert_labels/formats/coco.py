@@ -14,6 +14,7 @@ from components.convert_labels.formats.annotations_by_image import AnnotationsBy
 from components.convert_labels.formats.json_annotations import (
     annotation_files,
     first_value,
+    has_annotations,
     listed,
     numbers,
     objects,
@@ -27,13 +28,14 @@ from segmentor.label_map import LabelClass
 
 _KEYS = {"images", "annotations", "categories"}
 _PREFIX = "instances_"
+_COMPANIONS = ("person_keypoints_", "captions_", "labels_", "stuff_", "panoptic_", "image_info_")
 # Of an annotation; the rest is not needed.
 _KEPT = ("segmentation", "bbox", "attributes")
 
 
 def recognises(files: SourceFiles) -> bool:
     """True when a JSON file lists images, annotations and categories."""
-    return bool(_instances(files))
+    return has_annotations(files, _KEYS)
 
 
 def read(files: SourceFiles) -> Export:
@@ -42,7 +44,7 @@ def read(files: SourceFiles) -> Export:
     Raises:
         DataError: a list is missing or broken, or the subsets disagree on the categories.
     """
-    found = _instances(files)
+    found = annotation_files(files, _KEYS, lambda name: _is_companion(name, files))
     subsets = {file.name: _subset(file, len(found)) for file in found}
     notes = Notes()
     names = [_categories(first_value(file, "categories"), file.name) for file in found]
@@ -53,8 +55,12 @@ def read(files: SourceFiles) -> Export:
         if not count:
             raise DataError(f"{file.name}: images", "none", "a list of the task's images")
 
+    companions = sum(_is_companion(name, files) for name in files)
+
     def items() -> Iterator[Item]:
         notes.clear()
+        if companions:
+            notes.counts["files that describe the same images again (left out)"] = companions
         for file in found:
             yield from _items(file, subsets[file.name], names[0], notes)
 
@@ -141,6 +147,10 @@ def _keep_annotations(
         if number is None:
             notes.count("annotations of images that are not listed (left out)")
             continue
+        if annotation.get("keypoints") and not annotation.get("segmentation"):
+            # Its box is no object's: CVAT writes it about the points.
+            notes.count("skeleton annotations (no area: not painted)")
+            continue
         category = annotation.get("category_id")
         label = names.get(_id(annotation, "category_id"), f"category {category}")
         kept.add(number, (label, {key: annotation.get(key) for key in _KEPT}))
@@ -163,11 +173,11 @@ def _categories(value: Any, where: str) -> dict[Any, str]:
     return dict(sorted(names.items()))
 
 
-def _instances(files: SourceFiles) -> list[SourceFile]:
-    found = annotation_files(files, _KEYS)
-    # person_keypoints_*.json and the like describe the same images again.
-    instances = [file for file in found if file.name.rpartition("/")[2].startswith(_PREFIX)]
-    return instances or found[:1]
+def _is_companion(name: str, files: SourceFiles) -> bool:
+    """True for person_keypoints_*.json and the like, which describe the same images again."""
+    folder, _, plain = name.rpartition("/")
+    subset = next((plain.removeprefix(p) for p in _COMPANIONS if plain.startswith(p)), "")
+    return bool(subset) and f"{folder}/{_PREFIX}{subset}".lstrip("/") in files
 
 
 def _subset(file: SourceFile, count: int) -> str:

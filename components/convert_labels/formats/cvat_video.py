@@ -1,8 +1,9 @@
 """CVAT for video 1.1: annotations.xml with a <track> for each object, a shape for each frame."""
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
@@ -31,8 +32,8 @@ def recognises(files: SourceFiles) -> bool:
     return annotation_file(files) is not None
 
 
-def read(files: SourceFiles) -> Export:
-    """Opens the export.
+def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
+    """Opens the export; images are in it, or `elsewhere`: which there are says which frames are.
 
     CVAT writes each visible frame of a track, interpolated ones too; `outside` ends visibility.
 
@@ -47,7 +48,7 @@ def read(files: SourceFiles) -> Export:
     for track, shape in track_shapes(file):
         if _is_painted(shape):
             labelled[_task_and_subset(track)].add(_frame(shape, file.name))
-    found = films(files, meta, labelled, file.name)
+    found = films([files, *([elsewhere] if elsewhere else [])], meta, labelled, file.name)
     notes = Notes()
 
     def items() -> Iterator[Item]:
@@ -95,18 +96,45 @@ def _keep_shapes(
 ) -> None:
     # A single film has the shapes of every track.
     number_of = {film.task: number for number, film in enumerate(found)}
+    gaps = _Gaps([film.frames() for film in found])
     for track, shape in track_shapes(file):
         if shape.tag in NOT_PAINTED:
             place = f"frame {shape.get('frame', '')}"
             notes.count(f"{shape.tag} annotations (no area: not painted)", place)
+        number = number_of[_task_and_subset(track)[0]]
+        for frame in gaps.before(track, shape, number, file.name):
+            notes.count("frames between keyframes, missing in the XML (not painted)", frame)
         if not _is_painted(shape):
             continue
         attributes = {**shape.attrib, "label": track.get("label", "")}
         if track.get("group_id"):
             attributes.setdefault("group_id", track["group_id"])
-        number = number_of[_task_and_subset(track)[0]]
         kept.add(number * _FRAMES + _frame(shape, file.name), (shape.tag, attributes))
     kept.sort()
+
+
+class _Gaps:
+    """Finds frames that a track skips while it is visible: CVAT writes those, other tools do not.
+
+    `frames` are those of each film, sorted.
+    """
+
+    def __init__(self, frames: Sequence[Sequence[int]]) -> None:
+        self._frames = frames
+        self._track: Mapping[str, str] | None = None
+        self._last = _FRAMES
+
+    def before(
+        self, track: Mapping[str, str], shape: Element, film: int, where: str
+    ) -> Iterator[str]:
+        """Yields the names of the frames skipped before the next shape of a track."""
+        frame = _frame(shape, where)
+        if track is self._track:
+            frames = self._frames[film]
+            skipped = slice(bisect_right(frames, self._last), bisect_left(frames, frame))
+            yield from (f"frame {number}" for number in frames[skipped])
+        self._track = track
+        self._last = frame if _is_painted(shape) else _FRAMES
 
 
 def _item(film: Film, frame: int, records: tuple[bytes, ...]) -> Item:

@@ -136,11 +136,13 @@ def parse_meta(element: ElementTree.Element) -> Meta:
     if not classes:
         raise DataError("annotations.xml: meta", "no labels", "the labels of the task")
     tasks = [*element.iter("task")] or [*element.iter("job")]
-    return Meta(tuple(classes.values()), tuple(_facts(task) for task in tasks))
+    # Of a job's film the size stands beside <job>, of a task's inside <task>.
+    size = element.findall("original_size/*")
+    return Meta(tuple(classes.values()), tuple(_facts(task, size) for task in tasks))
 
 
-def _facts(task: ElementTree.Element) -> dict[str, str]:
-    found = [*task, *task.findall("original_size/*")]
+def _facts(task: ElementTree.Element, size: list[ElementTree.Element]) -> dict[str, str]:
+    found = [*task, *(task.findall("original_size/*") or size)]
     return {child.tag: child.text.strip() for child in found if child.text and child.text.strip()}
 
 

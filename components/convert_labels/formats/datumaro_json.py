@@ -11,6 +11,7 @@ from components.convert_labels.formats.coco import box_shape
 from components.convert_labels.formats.json_annotations import (
     annotation_files,
     first_value,
+    has_annotations,
     listed,
     numbers,
     objects,
@@ -27,7 +28,7 @@ _PAINTED = ("polygon", "bbox", "mask", "ellipse")
 
 def recognises(files: SourceFiles) -> bool:
     """True when a JSON file lists items and categories."""
-    return bool(annotation_files(files, _KEYS))
+    return has_annotations(files, _KEYS)
 
 
 def read(files: SourceFiles) -> Export:

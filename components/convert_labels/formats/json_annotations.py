@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import ijson
@@ -20,19 +20,45 @@ _PART_BYTES = 1 << 16
 _OVERLAP_BYTES = 64
 
 
-def annotation_files(files: SourceFiles, keys: set[str]) -> list[SourceFile]:
-    """Returns the JSON files, at the top or in `annotations/`, in which all these keys occur.
+def has_annotations(files: SourceFiles, keys: set[str]) -> bool:
+    """True when all these keys occur in a JSON file at the top or in `annotations/`.
 
     The text is searched, not parsed, a part at a time.
     """
-    return [
-        files[name]
-        for name in sorted(files)
-        if name.lower().endswith(".json")
-        and name.count("/") <= 1
-        and (("/" not in name) or name.startswith(_FOLDER + "/"))
-        and _has_keys(files[name], keys)
-    ]
+    return any(not _missing_keys(files[name], keys) for name in _json_names(files))
+
+
+def annotation_files(
+    files: SourceFiles, keys: set[str], is_other: Callable[[str], bool] = lambda name: False
+) -> list[SourceFile]:
+    """Returns the JSON files, at the top or in `annotations/`, in which all these keys occur.
+
+    Args:
+        files: The export's.
+        keys: What a file of the format has.
+        is_other: True for the name of a file that is left out, whatever it has.
+
+    Raises:
+        DataError: a file has only some of the keys, or is among annotations and has none: one that
+            is cut short would be left out with all its images.
+    """
+    found = []
+    for name in _json_names(files):
+        if is_other(name):
+            continue
+        missing = _missing_keys(files[name], keys)
+        if not missing:
+            found.append(files[name])
+        elif missing != keys or name.startswith(_FOLDER + "/"):
+            lacking = " and no ".join(f"'{key}'" for key in sorted(missing))
+            expected, remedy = "a complete annotation file", "export again, or take it out"
+            raise DataError(name, f"no {lacking}", expected, remedy)
+    return found
+
+
+def _json_names(files: SourceFiles) -> list[str]:
+    names = (name for name in sorted(files) if name.lower().endswith(".json"))
+    return [name for name in names if "/" not in name.removeprefix(_FOLDER + "/")]
 
 
 def first_value(file: SourceFile, key: str) -> Any:
@@ -132,7 +158,7 @@ class _Rejoined:
         return start or self._stream.read(size)
 
 
-def _has_keys(file: SourceFile, keys: set[str]) -> bool:
+def _missing_keys(file: SourceFile, keys: set[str]) -> set[str]:
     missing = {key: re.compile(b'"%b"\\s*:' % key.encode()) for key in keys}
     tail = b""
     with file.open() as stream:
@@ -140,7 +166,7 @@ def _has_keys(file: SourceFile, keys: set[str]) -> bool:
             text = tail + part
             missing = {k: pattern for k, pattern in missing.items() if not pattern.search(text)}
             tail = text[-_OVERLAP_BYTES:]
-    return not missing
+    return set(missing)
 
 
 def palette_colour(position: int) -> Colour:

@@ -42,7 +42,7 @@ class Film:
 
 
 def films(
-    files: SourceFiles,
+    places: Sequence[SourceFiles],
     meta: Meta,
     labelled: Mapping[tuple[str, str], Iterable[int]],
     where: str,
@@ -50,7 +50,7 @@ def films(
     """Returns the films of an export.
 
     Args:
-        files: Its files.
+        places: Where its images may be: in the export, and elsewhere.
         meta: What it says of its tasks.
         labelled: The frames with shapes of each (task, subset) that tracks name; "" if they do not.
         where: What to call the annotations in errors.
@@ -62,47 +62,77 @@ def films(
     if {task for task, _ in labelled} <= {""} and len(facts_of) <= 1:
         facts = next(iter(facts_of.values()), {})
         frames = frozenset(frame for frames in labelled.values() for frame in frames)
-        return (_film(files, facts, "", "", frames),)
+        return (_film(places, facts, "", "", frames),)
     subset_of = {task: facts.get("subset", _DEFAULT_SUBSET) for task, facts in facts_of.items()}
     subset_of |= {task: subset for task, subset in labelled if subset}
     tasks = sorted({*subset_of, *(task for task, _ in labelled)})
     if "" in tasks:
         raise DataError(where, "a track without task_id in a project", "one on each track", _REMEDY)
-    _refuse_shared_subsets(subset_of, where)
-    return tuple(
-        _film(
-            files,
-            facts_of.get(task, {}),
-            task,
-            subset_of.get(task, _DEFAULT_SUBSET),
-            frozenset(
-                frame for key, frames in labelled.items() if key[0] == task for frame in frames
-            ),
+    ranges = _ranges(subset_of, facts_of, where)
+    found = []
+    for task in tasks:
+        frames = frozenset(f for key, some in labelled.items() if key[0] == task for f in some)
+        if task in ranges and not frames <= set(ranges[task]):
+            raise _shared(subset_of, subset_of[task], where)
+        subset = subset_of.get(task, _DEFAULT_SUBSET)
+        facts = facts_of.get(task, {})
+        found.append(_film(places, facts, task, subset, frames, ranges.get(task)))
+    return tuple(found)
+
+
+def _ranges(
+    subset_of: Mapping[str, str], facts_of: Mapping[str, Mapping[str, str]], where: str
+) -> dict[str, range]:
+    """Returns the frames of each task that shares a subset: there, frame numbers go on.
+
+    Source: CVAT, dataset_manager/bindings.py, ProjectData._init_task_frame_offsets.
+    """
+    ranges = {}
+    for subset in sorted(set(subset_of.values())):
+        # In meta they stand as CVAT numbers them.
+        sharing = sorted(
+            (task for task, other in subset_of.items() if other == subset),
+            key=[*facts_of, *subset_of].index,
         )
-        for task in tasks
+        offset = 0
+        for task in sharing if len(sharing) > 1 else []:
+            facts = facts_of.get(task, {})
+            if "size" not in facts or facts.get("mode") == "annotation":
+                raise _shared(subset_of, subset, where)
+            start, step = _start_and_step(facts, where)
+            end = start + step * _whole(facts, "size", where)
+            ranges[task] = range(offset + start, offset + end, step)
+            offset += end
+    return ranges
+
+
+def _shared(subset_of: Mapping[str, str], subset: str, where: str) -> DataError:
+    sharing = sorted(task for task, other in subset_of.items() if other == subset)
+    return DataError(
+        where,
+        f"tasks {', '.join(sharing)} in subset '{subset}', whose frames cannot be told apart",
+        "frames numbered on from task to task, or one task a subset",
+        "export the tasks one by one, or the project as CVAT for images 1.1",
     )
 
 
-def _refuse_shared_subsets(subset_of: Mapping[str, str], where: str) -> None:
-    for subset in sorted(set(subset_of.values())):
-        sharing = [task for task, other in sorted(subset_of.items()) if other == subset]
-        if len(sharing) > 1:
-            raise DataError(
-                where,
-                f"tasks {', '.join(sharing)} in subset '{subset}', whose frames have equal names",
-                "one task a subset",
-                "export the tasks one by one, or the project as CVAT for images 1.1",
-            )
-
-
 def _film(
-    files: SourceFiles, facts: Mapping[str, str], task: str, subset: str, labelled: frozenset[int]
+    places: Sequence[SourceFiles],
+    facts: Mapping[str, str],
+    task: str,
+    subset: str,
+    labelled: frozenset[int],
+    frames: range | None = None,
 ) -> Film:
     height, width = facts.get("height", ""), facts.get("width", "")
     size = (int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
-    where = f"{files.where}: task {task}, subset {subset}" if task else files.where
-    names = _image_names(files, subset)
+    where = f"{places[0].where}: task {task}, subset {subset}" if task else places[0].where
+    names = next(filter(None, (_image_names(files, subset) for files in places)), [])
     numbered = {} if facts.get("mode") == "annotation" else _numbered(names, where)
+    if frames is not None:
+        numbered = {number: name for number, name in numbered.items() if number in frames}
+    elif not task:
+        _check_numbers(numbered, facts, where)
     if numbered or (not names and facts.get("mode") != "annotation"):
         return Film(task, subset, size, numbered, labelled)
     images = _by_position(names, facts, labelled, where)
@@ -133,6 +163,18 @@ def _numbered(names: Sequence[str], where: str) -> dict[int, str]:
     return numbered
 
 
+def _check_numbers(numbered: Mapping[int, str], facts: Mapping[str, str], where: str) -> None:
+    """Refuses frames that another tool has numbered: their labels are one frame off."""
+    if not numbered or "stop_frame" not in facts:
+        return
+    start, _ = _start_and_step(facts, where)
+    stop = _whole(facts, "stop_frame", where)
+    if max(numbered) > stop:
+        remedy = f"number them from {start} on (ffmpeg -start_number {start})"
+        found = f"frames {min(numbered)}..{max(numbered)}"
+        raise DataError(where, found, f"{start}..{stop}, as in CVAT", remedy)
+
+
 def _by_position(
     names: Sequence[str], facts: Mapping[str, str], labelled: frozenset[int], where: str
 ) -> dict[int, str]:
@@ -148,14 +190,28 @@ def _by_position(
         pair = next(p for p in zip(names, sorted(names, key=_natural), strict=True) if p[0] != p[1])
         found = f"images in no certain order ({pair[0]} or {pair[1]} first), whose frames go by it"
         raise DataError(where, found, "numbers of equal length", _REMEDY)
-    start = int(facts.get("start_frame", "0"))
-    step = int(facts.get("frame_filter", "step=1").rpartition("=")[2] or 1)
+    start, step = _start_and_step(facts, where)
     images = {start + position * step: name for position, name in enumerate(names)}
     stray = sorted(labelled - images.keys())
     if stray:
         found = f"frame {stray[0]} labelled, but {len(names)} images"
         raise DataError(where, found, "an image for each frame", _REMEDY)
     return images
+
+
+def _start_and_step(facts: Mapping[str, str], where: str) -> tuple[int, int]:
+    step = facts.get("frame_filter", "step=1").rpartition("=")[2]
+    if not step.isdecimal() or not int(step):
+        found = f"frame_filter '{facts['frame_filter'][:40]}'"
+        raise DataError(where, found, "step= and a number from 1 on", _REMEDY)
+    return _whole(facts, "start_frame", where), int(step)
+
+
+def _whole(facts: Mapping[str, str], name: str, where: str) -> int:
+    text = facts.get(name, "0")
+    if not text.isdecimal():
+        raise DataError(where, f"{name} '{text[:40]}'", "a whole number", _REMEDY)
+    return int(text)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from components.convert_labels.formats import cvat_images, cvat_video
 from components.convert_labels.source_listing import open_source
-from tests.components.convert_labels.label_builders import encoded, write_zip
+from tests.components.convert_labels.label_builders import encoded, write_files, write_zip
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
 
 SIZE = (24, 32)
@@ -116,14 +116,76 @@ def test_a_project_of_one_task_has_its_images_below_the_subset(tmp_path: Path) -
     assert labels_of(dataset) == {"frame_000000": ["car", "road"], "frame_000001": []}
 
 
-def test_tasks_that_share_a_subset_are_refused(
+def test_tasks_that_share_a_subset_and_start_anew_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tasks = [VideoTask("5", "train", [(0, "road")]), VideoTask("6", "train", [(0, "car")])]
     images = ["train/frame_000000.PNG", "train/frame_000000_1.PNG"]
     error = failure(capfd, project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert "tasks 5, 6 in subset 'train', whose frames have equal names" in error
+    assert "tasks 5, 6 in subset 'train', whose frames cannot be told apart" in error
     assert "export the tasks one by one, or the project as CVAT for images 1.1" in error
+
+
+def test_frames_of_tasks_that_share_a_subset_go_on_from_task_to_task(tmp_path: Path) -> None:
+    # As CVAT numbers them: each task begins where start_frame + step * size of the one before ends.
+    facts = {"size": "2", "start_frame": "1", "frame_filter": "step=3"}
+    tasks = [
+        VideoTask("6", boxes=[(1, "road")], facts=facts),
+        VideoTask("5", boxes=[(7, "car")], facts={"size": "2"}),
+    ]
+    images = [f"default/frame_{number:06d}.PNG" for number in (1, 4, 7, 8)]
+    dataset = convert(project_export(tmp_path / "e.zip", tasks, images), tmp_path)
+    assert [(s.id, s.group) for s in dataset.samples] == [
+        ("frame_000007", "5"),
+        ("frame_000008", "5"),
+        ("frame_000001", "6"),
+        ("frame_000004", "6"),
+    ]
+    assert labels_of(dataset)["frame_000001"] == ["road"]
+    assert labels_of(dataset)["frame_000007"] == ["car"]
+
+
+def test_images_elsewhere_are_frames_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    task = VideoTask(boxes=[(1, "road")], facts={"size": "3", "stop_frame": "2"})
+    path = task_export(tmp_path / "e.zip", task, [])
+    for folder, first in (("from_0", 0), ("from_1", 1)):
+        images = {f"frame_{first + n:06d}.png": encoded(SIZE, "x.png", n) for n in range(3)}
+        write_files(tmp_path / folder, images)
+    found = labels_of(convert(path, tmp_path, "--images", str(tmp_path / "from_0")))
+    assert found == {"frame_000000": [], "frame_000001": ["road"], "frame_000002": []}
+    error = failure(capfd, path, tmp_path / "out", "--images", str(tmp_path / "from_1"))
+    assert "frames 1..3, expected 0..2, as in CVAT; number them from 0 on" in error
+
+
+def test_frames_that_a_track_skips_while_it_is_visible_are_told(tmp_path: Path) -> None:
+    shapes = box(0, "road") + box(3, "road") + box(4, "road").replace('outside="0"', 'outside="1"')
+    track = f'<track id="0" label="road">{shapes}{box(6, "road")}</track>'
+    meta = f"<task>{VideoTask().meta()}<labels>{LABELS}</labels></task>"
+    images = [f"frame_{number:06d}.png" for number in (0, 1, 3, 4, 5, 6)]
+    convert(export(tmp_path / "e.zip", meta, track, images), tmp_path)
+    report = (tmp_path / "label-report").read_text()
+    assert "missing in the XML (not painted): 1, in frame 1" in report
+
+
+@pytest.mark.parametrize("name", ["start_frame", "frame_filter", "stop_frame"])
+def test_facts_that_are_no_numbers_are_refused(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"stop_frame": "1", "size": "2", name: "step=abc"}
+    tasks = VideoTask(boxes=[(0, "road")], facts=facts)
+    images = ["frame_000000.png", "frame_000001.png"]
+    error = failure(capfd, task_export(tmp_path / "e.zip", tasks, images), tmp_path)
+    assert f"{name} 'step=abc'" in error
+
+
+def test_frames_of_another_size_than_a_jobs_film_are_problems(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    size = "<original_size><width>99</width><height>24</height></original_size>"
+    meta = f"<job><id>3</id><labels>{LABELS}</labels></job>{size}"
+    tracks = VideoTask(boxes=[(0, "road")]).tracks()
+    path = export(tmp_path / "e.zip", meta, tracks, ["frame_000000.png"])
+    assert "annotations for 99 x 24, expected the image's 32 x 24" in failure(capfd, path, tmp_path)
 
 
 def test_a_track_that_does_not_name_its_task_in_a_project_is_refused(
