@@ -59,7 +59,7 @@ class KeepState(compat.Callback):  # type: ignore[misc]
             save_state(self.run.state_folder, state, state.network if is_better else None)
             if self.run.after_save is not None:
                 self.run.after_save(False)
-        self._log(figures, is_better)
+            self._log(figures, is_better)
         patience = self.run.config.training.early_stopping
         if patience and progress.without_better >= patience:
             logger.info("early_stopping epoch=%d best=%d", progress.epoch, progress.best_epoch)

@@ -105,8 +105,9 @@ def scratch_folder(running: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # others may still have theirs
+        with contextlib.suppress(OSError):  # others may still have theirs, the first its state
             folder.parent.rmdir()
+            running.rmdir()
 
 
 def make_contract(job: Job, trained: Trained) -> ModelContract:

@@ -24,7 +24,7 @@ from components.train.losses import SegmentationLoss, default_terms
 from components.train.memory import memory_errors
 from components.train.optimization import make_optimizer, make_scheduler
 from components.train.precision import choose_bf16, keep_depthwise_float32
-from components.train.processes import wait_for_all
+from components.train.processes import is_first, wait_for_all
 from components.train.run import Run
 from components.train.runner import SegmentationRunner
 from components.train.running_state import Progress, RunningState, load_best
@@ -80,6 +80,9 @@ def train(
         resumed: State to continue from.
         after_save: Called when a state is on disk, with whether the process is about to end.
 
+    Returns:
+        The network with the weights of its best epoch; in other processes than the first, the last.
+
     Raises:
         ConfigError: settings that do not go together.
         TrainingError: a loss that is not finite, or no memory left.
@@ -92,9 +95,10 @@ def train(
     runner = SegmentationRunner(run)
     with memory_errors(config.training.batch_size, spec.size), stopping_between_batches(run):
         runner.run()
-    wait_for_all()  # the first process has written the best weights
+    wait_for_all()
     network = run.engine.unwrap_model(runner.model)
-    network.load_state_dict(load_best(places.state))
+    if is_first():  # the others may be on machines that have no such file, and write nothing
+        network.load_state_dict(load_best(places.state))
     return Trained(
         network=network.to("cpu").eval(),
         network_config=network_config,
@@ -186,7 +190,8 @@ def make_run(
         logs=places.logs,
         resumed=resumed,
     )
-    log_start(run, spec)
+    if is_first():
+        log_start(run, spec)
     return run
 
 

@@ -83,18 +83,19 @@ def test_two_processes_of_a_group_without_torchrun_train_one_network(
     environment = {k: v for k, v in os.environ.items() if k not in foreign}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path / "store"), str(number)]
-            + flags(road_data, tmp_path / "out") + options,
+            [sys.executable, "-c", script, str(tmp_path / "store"), number]
+            + flags(road_data, tmp_path / number) + options,
             cwd=repository, env={**environment, "OMP_NUM_THREADS": "1"},
         )
-        for number in range(2)
+        for number in ("0", "1")  # a folder for each, as on two machines
     ]  # fmt: skip
     assert [process.wait(120) for process in processes] == [0, 0]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "0").iterdir()) == [
         "checkpoint", "logs", "metrics.json", "report.html",
     ]  # fmt: skip
+    assert list((tmp_path / "1").iterdir()) == []
     # Ten images in batches of two: in an epoch two steps of both, not five of each alone.
-    moments = load_state(tmp_path / "out" / "checkpoint").optimizer["state"]
+    moments = load_state(tmp_path / "0" / "checkpoint").optimizer["state"]
     assert {int(item["step"]) for item in moments.values()} == {2 * 2}
 
 

@@ -134,7 +134,7 @@ def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path):
     left.write_bytes(bytes(10))
     with scratch_folder(tmp_path / ".checkpoint.running") as folder:
         assert list(folder.iterdir()) == []
-    assert list((tmp_path / ".checkpoint.running").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_state_of_another_configuration_is_not_taken(

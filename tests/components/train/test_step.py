@@ -139,7 +139,7 @@ def test_a_batch_can_be_learned_by_heart(train, road_data, tmp_path):
         (["training.loss={cross_entropy: 1}"], "no loss of a binary network"),
         (["training.device=cuda"], "no GPU"),
         (["+processing.augmentation.Affin={p: 1}"], "did you mean Affine"),
-        (["+processing.augmentation.GaussNoise={probability: 1}"], "arguments of GaussNoise"),
+        (["+processing.augmentation.GaussNoise={p: 2}"], "arguments of GaussNoise"),
         (["training.class_weights=[1,2,3]"], "2 positive weights"),
         (["training.epoch=5"], "did you mean training.epochs?"),
         (
