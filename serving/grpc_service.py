@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 from grpc_interceptor.server import AsyncServerInterceptor
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
@@ -18,7 +19,7 @@ from serving.grpc_messages import infer
 from serving.grpc_reading import MessageReader
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
-from serving.refusals import Refusal
+from serving.refusals import BadInput, Refusal, TooLarge
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
 from serving.settings import Limits
@@ -27,7 +28,24 @@ logger = logging.getLogger(__name__)
 
 # For health and metadata, and for calls that are being told that the queue is full.
 _SPARE_CALLS = 16
+_MAX_NAMES_BYTES = 1 << 16
 _SERVICE = "inference.GRPCInferenceService"
+
+
+class _StockHandlers:
+    """Takes a server's place, to collect what the generated code would register."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, grpc.RpcMethodHandler] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Takes none: they are the registered ones once more."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: dict[str, grpc.RpcMethodHandler]
+    ) -> None:
+        """Keeps the handlers."""
+        self.by_name.update(handlers)
 
 
 class SegmentationServicer(InferenceServicer):
@@ -45,6 +63,32 @@ class SegmentationServicer(InferenceServicer):
         self.limits = limits
         self.served = served
         self._reader = MessageReader(limits.time_limit_s)
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """Returns the methods by name, each a stream of one message that it reads by itself."""
+        stock = _StockHandlers()
+        services.add_GRPCInferenceServiceServicer_to_server(self, stock)
+        handlers = {name: self._bounded(handler) for name, handler in stock.by_name.items()}
+        # Bytes in, bytes out: parsing and serialising are for worker threads.
+        handlers["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self.infer)
+        return handlers
+
+    def _bounded(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        """KServe's handler of a method whose messages hold a few names."""
+
+        async def call(messages: AsyncIterator[bytes], context: Any) -> Any:
+            body = await self._reader.read(messages)
+            if len(body) > _MAX_NAMES_BYTES:
+                raise TooLarge(f"a message of {len(body):,} bytes, at most {_MAX_NAMES_BYTES:,}")
+            try:
+                request = handler.request_deserializer(body)
+            except DecodeError as error:
+                raise BadInput("malformed protobuf") from error
+            return await handler.unary_unary(request, context)
+
+        return grpc.stream_unary_rpc_method_handler(
+            call, response_serializer=handler.response_serializer
+        )
 
     async def infer(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         """Infers one request; message and reply are serialised."""
@@ -112,10 +156,7 @@ async def start_grpc(servicer: SegmentationServicer, port: int) -> aio.Server:
             ("grpc.so_reuseport", 0),  # else two servers share a port, and half the calls get lost
         ],
     )
-    services.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    # Bytes in, bytes out: parsing and serialising are for worker threads.
-    infer_handler = grpc.stream_unary_rpc_method_handler(servicer.infer)
-    server.add_registered_method_handlers(_SERVICE, {"ModelInfer": infer_handler})
+    server.add_registered_method_handlers(_SERVICE, servicer.handlers())
     try:
         server.add_insecure_port(f"[::]:{port}")
     except RuntimeError as error:

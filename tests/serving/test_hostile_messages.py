@@ -6,7 +6,7 @@ import time
 import grpc
 import numpy as np
 import pytest
-from raw_grpc import INFER, call, field, request, varint
+from raw_grpc import INFER, LIVE, call, field, request, varint
 from running_predictor import running_predictor
 
 from segmentor.image_io import encode_png
@@ -91,6 +91,13 @@ def test_every_kind_of_field_is_read(predictor, scene_png):
     assert status is grpc.StatusCode.OK, reply
     assert b"id-1" in reply
     assert call(predictor.grpc_port, request(scene_png, "other"))[0] is grpc.StatusCode.NOT_FOUND
+
+
+def test_messages_of_the_other_methods_are_small(predictor):
+    assert call(predictor.grpc_port, b"", LIVE)[0] is grpc.StatusCode.OK
+    assert call(predictor.grpc_port, b"\xff", LIVE)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    status, details = call(predictor.grpc_port, field(9, bytes(1 << 20)), LIVE)
+    assert (status, "at most 65,536" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
 
 
 def test_a_call_without_a_message_and_one_above_the_limit_are_refused(predictor):
