@@ -18,7 +18,7 @@ PERCENTILE = 95
 class BoundaryScores:
     """Of one image, per class: boundary pixels in both and in either, int64 (K,), and HD95.
 
-    `hd95` is in pixels of the source, NaN where the class is not in both truth and prediction.
+    `hd95` is in pixels of the source, NaN where truth and prediction do not both have an edge.
     """
 
     intersection: NDArray[np.int64]
@@ -31,43 +31,52 @@ def score_boundaries(
 ) -> BoundaryScores:
     """Compares the edges of each class; ignored pixels belong to no class on either side.
 
+    An edge is where a class meets another class or the image's border. Where it meets ignored
+    pixels nobody knows its edge, and truth and prediction would share it by construction.
+
     Args:
         truth: uint8 (H, W).
         prediction: uint8 (H, W).
         classes: K.
     """
-    valid = truth != IGNORE_INDEX
+    ignored = truth == IGNORE_INDEX
     width = max(1, round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))))
     intersection = np.zeros(classes, np.int64)
     union = np.zeros(classes, np.int64)
     distances = np.full(classes, np.nan)
     for index in range(classes):
-        true, predicted = truth == index, (prediction == index) & valid
+        true, predicted = truth == index, (prediction == index) & ~ignored
         if not (true.any() or predicted.any()):
             continue
-        true_edge, predicted_edge = boundary(true, width), boundary(predicted, width)
+        true_edge, predicted_edge = (boundary(m, width, ignored) for m in (true, predicted))
         intersection[index] = np.count_nonzero(true_edge & predicted_edge)
         union[index] = np.count_nonzero(true_edge | predicted_edge)
         if true.any() and predicted.any():
-            distances[index] = hausdorff(true, predicted)
+            distances[index] = hausdorff(true, predicted, ignored)
     return BoundaryScores(intersection, union, distances)
 
 
-def boundary(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+def boundary(mask: NDArray[np.bool_], width: int, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels of a mask (H, W) within `width` of its edge; the image's border is an edge."""
-    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    inner = cv2.erode(framed, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1]
-    return mask & (inner == 0)
+    return mask & ~_eroded(mask | ignored, np.ones((3, 3), np.uint8), width)
 
 
 def hausdorff(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], percentile: float = PERCENTILE
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    ignored: NDArray[np.bool_],
+    percentile: float = PERCENTILE,
 ) -> float:
-    """The larger of the two directed percentile distances between the edges, in pixels."""
+    """The larger of the two directed percentile distances between the edges, in pixels.
+
+    NaN where one of them has no edge.
+    """
     rows, columns = np.nonzero(first | second)
-    # Both edges lie inside: nothing outside of this box can change a distance.
-    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
-    edges = [_edge(mask[box]) for mask in (first, second)]
+    # Both edges lie inside, and their neighbours: nothing else can change a distance.
+    box = tuple(slice(max(p.min() - 1, 0), p.max() + 2) for p in (rows, columns))
+    edges = [_edge(mask[box], ignored[box]) for mask in (first, second)]
+    if not all(edge.any() for edge in edges):
+        return float("nan")
     away = [_distance_to(edge) for edge in edges]
     return max(
         float(np.percentile(away[1][edges[0]], percentile)),
@@ -75,11 +84,18 @@ def hausdorff(
     )
 
 
-def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the mask with a neighbour (of four) outside it, or outside the array."""
+def _edge(mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the mask with a neighbour (of four) of another class, or outside the array."""
+    cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.uint8)
+    return mask & ~_eroded(mask | ignored, cross, 1)
+
+
+def _eroded(
+    mask: NDArray[np.bool_], element: NDArray[np.uint8], iterations: int
+) -> NDArray[np.bool_]:
+    """What is left of a mask whose edge, and the array's border, are worn off."""
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return mask & (cv2.erode(framed, cross)[1:-1, 1:-1] == 0)
+    return np.asarray(cv2.erode(framed, element, iterations=iterations)[1:-1, 1:-1] > 0)
 
 
 def _distance_to(edge: NDArray[np.bool_]) -> NDArray[np.float32]:

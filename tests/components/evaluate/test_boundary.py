@@ -12,6 +12,9 @@ def disc(y: int, x: int, radius: int, size: tuple[int, int] = (60, 80)) -> np.nd
     return cv2.circle(np.zeros(size, np.uint8), (x, y), radius, 1, -1).astype(bool)
 
 
+NOTHING = np.zeros((60, 80), bool)
+
+
 # MONAI calls itself in a way that it deprecates.
 @pytest.mark.filterwarnings("ignore:monai.metrics.utils get_mask_edges:FutureWarning")
 @settings(max_examples=20, deadline=None)
@@ -22,7 +25,7 @@ def test_hd95_equals_that_of_monai(y: int, x: int, radius: int) -> None:
     first, second = disc(30, 40, 12), disc(y, x, radius)
     tensors = [torch.from_numpy(mask[None, None]).float() for mask in (first, second)]
     expected = float(compute_hausdorff_distance(*tensors, include_background=True, percentile=95))
-    assert hausdorff(first, second) == pytest.approx(expected, abs=1e-3)
+    assert hausdorff(first, second, NOTHING) == pytest.approx(expected, abs=1e-3)
 
 
 def test_equal_masks_have_distance_zero_and_boundary_iou_one() -> None:
@@ -32,8 +35,30 @@ def test_equal_masks_have_distance_zero_and_boundary_iou_one() -> None:
     assert np.array_equal(scores.intersection, scores.union)
 
 
+def test_the_rim_of_an_ignored_ring_is_no_edge_that_was_met() -> None:
+    """VOC draws such rings around objects: the edge itself has no ground truth."""
+    truth = disc(30, 40, 20).astype(np.uint8)
+    prediction = disc(30, 42, 20).astype(np.uint8)
+    clean = score_boundaries(truth, prediction, 2)
+    assert clean.intersection[1] / clean.union[1] < 0.5
+    truth[disc(30, 40, 24) & ~disc(30, 40, 16)] = 255
+    ring = score_boundaries(truth, prediction, 2)
+    assert ring.union[1] == 0
+    assert np.isnan(ring.hd95[1])
+
+
+def test_scattered_ignored_pixels_hardly_change_how_edges_are_met() -> None:
+    truth, prediction = disc(30, 40, 20).astype(np.uint8), disc(30, 44, 20).astype(np.uint8)
+    clean = score_boundaries(truth, prediction, 2)
+    truth[np.random.default_rng(0).random(truth.shape) < 0.15] = 255
+    holes = score_boundaries(truth, prediction, 2)
+    iou = [scores.intersection[1] / scores.union[1] for scores in (clean, holes)]
+    assert iou[1] == pytest.approx(iou[0], abs=0.05)
+    assert holes.hd95[1] == pytest.approx(clean.hd95[1], abs=0.5)
+
+
 def test_a_shifted_mask_is_as_far_as_it_was_shifted() -> None:
-    assert hausdorff(disc(30, 30, 10), disc(30, 35, 10), percentile=100) == pytest.approx(5)
+    assert hausdorff(disc(30, 30, 10), disc(30, 35, 10), NOTHING, percentile=100) == 5
 
 
 def test_boundary_iou_is_stricter_than_iou_on_a_large_object() -> None:
@@ -46,7 +71,7 @@ def test_boundary_iou_is_stricter_than_iou_on_a_large_object() -> None:
 def test_a_boundary_is_as_wide_as_asked() -> None:
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
-    assert np.count_nonzero(boundary(mask, 2)) == 100 - 36
+    assert np.count_nonzero(boundary(mask, 2, ~mask & False)) == 100 - 36
 
 
 def test_the_distance_to_a_class_that_one_side_lacks_is_undefined() -> None:
