@@ -32,6 +32,14 @@ def test_counts_at_a_threshold_are_those_of_comparing_each_pixel(seed: int, k: i
     )
 
 
+def test_the_bands_of_a_large_image_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability, truth = (values.reshape(20, 20) for values in some_pixels(3))
+    valid = np.random.default_rng(0).random((20, 20)) < 0.8
+    whole = count_levels(probability, truth, valid)
+    monkeypatch.setattr("segmentor.thresholds.BAND", 70)  # three rows, the last band two
+    assert np.array_equal(count_levels(probability, truth, valid), whole)
+
+
 def test_counts_of_images_add_up_to_those_of_all_pixels() -> None:
     probability, truth = some_pixels(7)
     valid = np.ones_like(truth)
