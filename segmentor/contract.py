@@ -38,6 +38,8 @@ class InputSpec:
         where = "input spec"
         if self.size_policy not in get_args(SizePolicy):
             raise ContractError(where, f"size policy '{self.size_policy}'", "resize or native")
+        if len(self.size) != 2 or not all(type(n) is int for n in (*self.size, self.stride)):
+            raise ContractError(where, f"size {self.size}, stride {self.stride}", "whole numbers")
         if min(self.size) < 1 or self.stride < 1:
             raise ContractError(where, f"size {self.size}, stride {self.stride}", "positive values")
         if self.size[0] % self.stride or self.size[1] % self.stride:
@@ -46,6 +48,8 @@ class InputSpec:
                 f"size {self.size[0]} x {self.size[1]}",
                 f"multiples of the network's stride {self.stride}",
             )
+        if not len(self.mean) == len(self.std) == 3:
+            raise ContractError(where, f"mean {self.mean}, std {self.std}", "three values each")
         if min(self.std) <= 0:
             raise ContractError(where, f"std {self.std}", "positive values")
 
@@ -154,7 +158,7 @@ class ModelContract:
         """
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(where, f"a contract that is not JSON ({error})") from error
         return cls.from_json(value, where)
 

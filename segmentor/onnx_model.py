@@ -23,7 +23,12 @@ class OnnxModel:
     """An ONNX segmentation model, its contract and its digest; `forward` is a `Forward`."""
 
     def __init__(
-        self, path: Path, threads: int | None = None, provider: str = CPU, spinning: bool = True
+        self,
+        path: Path,
+        threads: int | None = None,
+        provider: str = CPU,
+        spinning: bool = True,
+        where: str | None = None,
     ) -> None:
         """Loads the model.
 
@@ -34,12 +39,13 @@ class OnnxModel:
                 available: the CPU wheel lists a cloud provider first.
             spinning: Whether idle threads spin. Faster in a loop; in a server they steal the CPU
                 that decodes and encodes.
+            where: What to call it in errors; None takes the path.
 
         Raises:
             ContractError: no file, no ONNX model, no contract of ours inside, or no such provider.
         """
         self.path = path / MODEL_FILE if path.is_dir() else path
-        where = str(self.path)
+        where = where or str(self.path)
         if not self.path.is_file():
             raise ContractError(where, "no such file", "an ONNX model", "run the export step")
         if provider not in onnxruntime.get_available_providers():
@@ -57,7 +63,9 @@ class OnnxModel:
             # CUDA's libraries come as Python packages, where the loader does not look by itself.
             onnxruntime.preload_dlls()
         try:
-            self.session = onnxruntime.InferenceSession(where, options, providers=[provider])
+            self.session = onnxruntime.InferenceSession(
+                str(self.path), options, providers=[provider]
+            )
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             reason = str(error).splitlines()[0][:200]
             raise ContractError(where, f"not a loadable ONNX model ({reason})") from error

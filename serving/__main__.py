@@ -1,12 +1,15 @@
 """The predictor's command line: `python -m serving --model_name road --model_dir DIR`."""
 
 import argparse
+import math
+import re
 import sys
 from collections.abc import Sequence
 
 from segmentor.errors import SegmentorError
 
 EXIT_KNOWN_ERROR = 3
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,16 +21,18 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--model_name", required=True, help="the name of the model in its routes")
+    add("--model_name", required=True, type=_name, help="the name of the model in its routes")
     add(
         "--model_dir",
         default="/mnt/models",
         help="a folder with model.onnx, the file itself, or s3://bucket/name/version/",
     )
-    add("--model_version", help="the version to name; else the digest's first 12 digits")
+    add(
+        "--model_version", type=_name, help="the version to name; else the digest's first 12 digits"
+    )
     add("--model_digest", help="refuse to start with any other model: sha256:<hex>")
-    add("--http_port", type=int, default=8080, help="the port of HTTP")
-    add("--grpc_port", type=int, default=8081, help="the port of gRPC")
+    add("--http_port", type=_port, default=8080, help="the port of HTTP")
+    add("--grpc_port", type=_port, default=8081, help="the port of gRPC")
     add("--enable_grpc", type=_boolean, default=True, help="whether to serve gRPC")
     add(
         "--engine",
@@ -44,18 +49,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="where onnxruntime runs the network; CUDA needs the image built for it",
     )
     add("--max_inflight", type=_positive, help="inferences at once; else the CPUs granted")
-    add("--max_queue", type=int, default=32, help="requests that may wait; more get 503")
-    add("--time_limit", type=float, default=30.0, help="seconds a request may take")
+    add("--max_queue", type=_count, default=32, help="requests that may wait; more get 503")
+    add("--time_limit", type=_seconds, default=30.0, help="seconds a request may take")
     add("--max_body_mib", type=_positive, default=64, help="largest request body, in MiB")
     add("--max_pixels", type=_positive, default=120_000_000, help="pixels of one request")
-    add("--grace_period", type=float, default=30.0, help="seconds to finish after SIGTERM")
+    add("--grace_period", type=_seconds, default=30.0, help="seconds to finish after SIGTERM")
     add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until told to stop; returns the exit code: 0 drained, 2 usage, 3 a known error."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.enable_grpc and arguments.http_port == arguments.grpc_port:
+        parser.error(f"--http_port and --grpc_port are both {arguments.http_port}")
     try:
         _serve(arguments)
     except SegmentorError as error:
@@ -116,10 +124,41 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if _count(text) < 1:
         raise argparse.ArgumentTypeError(f"found '{text}', expected a positive whole number")
     return int(text)
+
+
+def _port(text: str) -> int:
+    if not 1 <= _count(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected 1..65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected seconds, more than 0")
+    return seconds
+
+
+def _name(text: str) -> str:
+    """A name or version goes into routes, headers and gRPC metadata as it is."""
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected letters, digits, '.', '_' and '-', 128 at most"
+        )
+    return text
 
 
 if __name__ == "__main__":

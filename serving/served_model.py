@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmentor.contract import ModelContract
+from segmentor.contract import INPUT_NAME, OUTPUT_NAME, ModelContract
 from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
@@ -65,7 +65,6 @@ def load_model(source: ModelSource) -> ServedModel:
             served = _open(_download(source, Path(folder)), source)
     else:
         served = _open(Path(source.location), source)
-    _warm_up(served)
     logger.info(
         "model loaded",
         extra={
@@ -82,13 +81,17 @@ def load_model(source: ModelSource) -> ServedModel:
 
 def _open(path: Path, source: ModelSource) -> ServedModel:
     # Idle threads that spin would steal the CPU that decodes and encodes.
-    model = OnnxModel(path, source.threads, source.provider, spinning=False)
+    where = source.location if "://" in source.location else None
+    model = OnnxModel(path, source.threads, source.provider, spinning=False, where=where)
     if source.digest is not None and model.digest != source.digest:
         raise ContractError(
             source.location, f"digest {model.digest}", source.digest, "deploy the model again"
         )
-    reference = model.contract.training_reference
+    _warm_up(source, model.contract, model.forward)
     engine, forward = choose_engine(source.engine, model, source.threads, source.streams)
+    if engine != EXACT:
+        _warm_up(source, model.contract, forward)
+    reference = model.contract.training_reference
     return ServedModel(
         name=source.name,
         version=source.version or model.digest.removeprefix("sha256:")[:VERSION_DIGITS],
@@ -122,16 +125,26 @@ def _download(source: ModelSource, folder: Path) -> Path:
     return path
 
 
-def _warm_up(model: ServedModel) -> None:
+def _warm_up(source: ModelSource, contract: ModelContract, forward: Forward) -> None:
     """Runs the network before the first client does: the first run allocates and is slow."""
-    probability = model.forward(np.zeros((1, *_WARM_UP_SIZE, 3), np.uint8))
-    expected = (1, model.contract.channels)
-    if probability.shape[:2] != expected or probability.ndim != 4:
+    try:
+        probability = forward(np.zeros((1, *_WARM_UP_SIZE, 3), np.uint8))
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ContractError(
-            model.name,
-            f"an output of shape {probability.shape}",
-            f"{expected} and a size, as the label map of its contract implies",
+            source.location,
+            f"a model that does not run ({reason})",
+            f"one that takes '{INPUT_NAME}' and gives '{OUTPUT_NAME}', as export writes it",
+        ) from error
+    spec = contract.input
+    size = spec.size if spec.size_policy == "resize" else _WARM_UP_SIZE
+    expected = (1, contract.channels, *size)
+    if probability.shape != expected:
+        raise ContractError(
+            source.location,
+            f"an output of shape {probability.shape} for an image of {_WARM_UP_SIZE}",
+            f"{expected}, as its contract implies",
             "export the model again",
         )
     if not np.isfinite(probability).all():
-        raise ContractError(model.name, "an output that is not finite", "probabilities")
+        raise ContractError(source.location, "an output that is not finite", "probabilities")

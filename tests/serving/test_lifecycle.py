@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 
 import httpx
+import onnx
 import pytest
 from running_predictor import (
     REPOSITORY,
@@ -18,8 +20,12 @@ from running_predictor import (
     wait_until_ready,
 )
 
+from segmentor.contract import METADATA_KEY
+from segmentor.errors import ContractError
 from segmentor.object_store import ObjectUri
 from segmentor.onnx_model import OnnxModel
+from serving.__main__ import main
+from serving.served_model import ModelSource, load_model
 
 
 def run_to_its_end(*arguments: str, environment=None) -> tuple[int, str]:
@@ -59,6 +65,88 @@ def test_a_wrong_model_file_ends_the_process_with_one_line(tmp_path, make, says)
     assert error.count("\n") == 1
     assert error.startswith("error: ")
     assert says in error
+
+
+def renamed_output(model, contract):
+    for node in model.graph.node:
+        node.output[:] = ["y" if name == "probability" else name for name in node.output]
+    model.graph.output[0].name = "y"
+
+
+WRONG_MODELS = {
+    "another output": (renamed_output, "does not run"),
+    "another policy": (
+        lambda model, contract: contract["input"].update(size_policy="native"),
+        "an output of shape",
+    ),
+    "another size": (
+        lambda model, contract: contract["input"].update(size=[32, 32]),
+        "an output of shape",
+    ),
+    "three lengths": (
+        lambda model, contract: contract["input"].update(size=[64, 96, 3]),
+        "whole numbers",
+    ),
+    "half a pixel": (
+        lambda model, contract: contract["input"].update(size=[64.5, 96]),
+        "whole numbers",
+    ),
+    "two means": (
+        lambda model, contract: contract["input"].update(mean=[0.5, 0.5]),
+        "three values",
+    ),
+    "no contract but brackets": (None, "not JSON"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), WRONG_MODELS.values(), ids=WRONG_MODELS.keys())
+def test_a_model_that_is_not_what_its_contract_says_is_refused(
+    street_model, tmp_path, change, says
+):
+    model = onnx.load(street_model / "model.onnx")
+    texts = {prop.key: prop.value for prop in model.metadata_props}
+    if change is None:
+        texts[METADATA_KEY] = "[" * 100_000
+    else:
+        contract = json.loads(texts[METADATA_KEY])
+        change(model, contract)
+        texts[METADATA_KEY] = json.dumps(contract)
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ContractError, match=says):
+        load_model(ModelSource("scene", str(tmp_path)))
+
+
+def test_a_broken_model_of_a_store_is_named_by_its_address(store, store_environment, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"junk" * 100)
+    store.ensure_bucket("models")
+    store.upload_folder(tmp_path, ObjectUri.parse("s3://models/junk/v1"))
+    code, error = run_to_its_end("--model_dir=s3://models/junk/v1/", environment=store_environment)
+    assert (code, error.count("\n")) == (3, 1)
+    assert error.startswith("error: s3://models/junk/v1/")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--model_name=",
+        "--model_name=a/b",
+        "--model_name=straße",
+        "--model_name=a\r\nX-Evil: 1",
+        "--model_version=a b",
+        "--http_port=99999",
+        "--grpc_port=8080",
+        "--max_queue=-5",
+        "--time_limit=0",
+        "--time_limit=nan",
+        "--grace_period=-1",
+    ],
+)
+def test_a_wrong_value_of_a_flag_is_usage(flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--model_name=scene", flag])
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
 
 
 def test_another_digest_than_expected_ends_the_process(street_model):
