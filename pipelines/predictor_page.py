@@ -4,9 +4,13 @@ It talks to the predictor over HTTP, as any client does. Streamlit runs this fil
 """
 
 import argparse
+import html
 import os
+import re
+import string
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +62,7 @@ def show_page(url: str, model: str, images: Path | None) -> None:
     import streamlit as st
 
     st.set_page_config(page_title=f"Segmentor: {model}", layout="wide")
-    st.title(model)
+    st.title(_plain(model))
     with st.sidebar:
         name, content = _choose_image(images)
         opacity = st.slider("mask", 0.0, 1.0, 0.5, 0.05, help="0 shows the image alone")
@@ -95,18 +99,9 @@ def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: f
     described, mask = predict(url, model, facts.get("digest", ""), content, media_type, threshold)
     label_map = _label_map(described)
     picture = overlay(decode_image(content), decode_mask(mask, name), label_map, opacity)
-    st.image(picture, caption=name, width="stretch")
+    st.image(picture, caption=_plain(name), width="stretch")
     st.download_button("Download the mask", mask, f"{Path(name).stem}.mask.png", "image/png")
-    st.table(
-        [
-            {
-                "class": item["name"],
-                "coverage": f"{item['coverage']:.1%}",
-                "pixels": f"{item['pixels']:,}",
-            }
-            for item in described["classes"]
-        ]
-    )
+    st.html(_class_table(described["classes"], label_map))
     st.caption(f"model {described['digest']}")
 
 
@@ -117,6 +112,29 @@ def _predict(
     with Predictor(url, model) as predictor:
         described = predictor.predict(content, media_type, "json", threshold).json()
         return described, predictor.predict(content, media_type, "mask", threshold).content
+
+
+def _class_table(classes: Sequence[dict[str, Any]], label_map: LabelMap) -> str:
+    """The classes as an HTML table, the one that covers most first, each with its colour."""
+    colours = [f"rgb{label.colour}" for label in label_map.classes]
+    if label_map.has_background:  # it is not painted
+        colours[0] = "transparent"
+    rows = [
+        "<tr><td><span style='display:inline-block;width:1.1em;height:1.1em;border:1px solid #888;"
+        f"vertical-align:text-bottom;background:{colours[item['index']]}'></span> "
+        f"{html.escape(item['name'])}</td>"
+        f"<td style='text-align:right'>{item['coverage']:.1%}</td>"
+        f"<td style='text-align:right'>{item['pixels']:,}</td></tr>"
+        for item in sorted(classes, key=lambda item: -item["pixels"])
+    ]
+    head = "<tr><th style='text-align:left'>class</th>"
+    head += "".join(f"<th style='text-align:right'>{name}</th>" for name in ("coverage", "pixels"))
+    return f"<table style='width:100%'>{head}</tr>{''.join(rows)}</table>"
+
+
+def _plain(text: str) -> str:
+    """A name as it is: Streamlit takes captions and titles for Markdown."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
 def _choose_threshold(own: float) -> float:
