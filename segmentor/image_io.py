@@ -17,7 +17,7 @@ from segmentor.image_structure import check_structure, check_tags, late_exif
 
 # Pillow tries some forty decoders otherwise, several of them risky on hostile input.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # 12,000 x 9,000 photographs pass; a decompression bomb does not.
 MAX_PIXELS = 200_000_000
 

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.convert_labels.class_mapping import ClassMapping
-from components.convert_labels.exports import Finding, IndexLabel, RawLabel, ShapesLabel
+from components.convert_labels.exports import (
+    Finding,
+    IndexLabel,
+    RawLabel,
+    ShapesLabel,
+    problem_at,
+)
 from components.convert_labels.label_pixels import (
     ClassListError,
     PixelTables,
@@ -25,7 +31,7 @@ from components.convert_labels.label_pixels import (
 )
 from components.convert_labels.painting import paint
 from components.convert_labels.source_files import SourceFile
-from segmentor.errors import DataError, SegmentorError
+from segmentor.errors import DataError, ImageError, SegmentorError
 from segmentor.image_io import ImageHeader, decode_image, read_header
 from segmentor.masks import count_classes, encode_mask
 from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
@@ -77,9 +83,9 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
         pixels = decode_image(image, job.image.name, at_least=(HASHED_SIZE, HASHED_SIZE))
         mask, counts, findings = _mask(job, header, mapping, tables)
     except ClassListError as error:
-        return Converted(job, problem=str(error), unlisted_index=error.highest)
+        return Converted(job, problem=_problem(job, error), unlisted_index=error.highest)
     except SegmentorError as error:
-        return Converted(job, problem=str(error))
+        return Converted(job, problem=_problem(job, error))
     if header.orientation > 1:
         text = f"{job.id}: stored turned (EXIF orientation {header.orientation}); used upright"
         findings.append(Finding("EXIF orientation", text))
@@ -94,6 +100,14 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
         perceptual_hash=perceptual_hash(pixels),
         findings=tuple(findings),
     )
+
+
+def _problem(job: Job, error: SegmentorError) -> str:
+    place = job.label.where if isinstance(job.label, ShapesLabel) else job.id
+    text = problem_at(place, error)
+    if isinstance(error, ImageError) and not error.remedy:
+        text += "; put the whole file into the export again, or delete the image in CVAT"
+    return text
 
 
 def convert_jobs(
@@ -180,7 +194,7 @@ def _mask(
     label = job.label
     if isinstance(label, ShapesLabel):
         if label.size is not None:
-            _check_size(label.size, header, job.id, "annotations for")
+            _check_size(label.size, header, label.where, "annotations for")
         targets = {**mapping.targets, "background": mapping.unlabelled}
         painted = paint(label, header.size, targets, mapping.unlabelled)
         counts = painted.value_pixels[: len(mapping.label_map)].tolist()
@@ -202,7 +216,8 @@ def _check_size(size: tuple[int, int], header: ImageHeader, where: str, what: st
         where,
         f"{what} {size[1]} x {size[0]}",
         f"the image's {header.size[1]} x {header.size[0]} (width x height)",
-        f"the image is stored turned (EXIF {header.orientation}) and was labelled unturned"
+        f"it is stored turned (EXIF {header.orientation}) and was labelled unturned: give copies "
+        "without that tag with images=..."
         if turned
-        else "",
+        else "give the images that were labelled with images=..., or export again",
     )

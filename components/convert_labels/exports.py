@@ -1,6 +1,6 @@
 """Raw labels as an export holds them, the same for every format: classes, items and shapes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.convert_labels.source_files import SourceFile
+from segmentor.errors import SegmentorError
 from segmentor.label_map import LabelClass
 
 # What fills pixels that nothing else covers: CVAT adds this label to every mask export.
@@ -97,6 +98,22 @@ class Item:
     task: str = ""
     image_name: str = ""
 
+    @property
+    def place(self) -> str:
+        """What problems call it: as an annotator finds it."""
+        if isinstance(self.label, ShapesLabel):
+            return self.label.where
+        return f"{self.subset}/{self.name}" if self.subset else self.name
+
+
+def problem_at(place: str, error: SegmentorError) -> str:
+    """Returns an error of an item as a problem, which begins with the item's place."""
+    text = str(error)
+    if place in error.where:
+        return text
+    # The name alone: the place says it too.
+    return place + text[len(error.where) :] if place.startswith(error.where) else f"{place}: {text}"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -139,9 +156,11 @@ class Export:
         classes: What the export declares, in its own order; `background` among them or not.
         is_ordered: The order is part of the labels (index masks), so it is kept.
         is_complete: Every pixel of a mask is one of `classes`: there are no unlabelled pixels.
+        is_by_colour: Its masks are of colours, which tell labels apart.
         items: Yields the items, one in memory at a time; it may be called again.
         subsets: The subsets there are, sorted; names may repeat between them.
         tasks: The tasks there are, sorted.
+        task_names: What to call a task, where the export says more than its number.
         count: How many items there are; 0 when unknown.
         image_folders: Where images lie in the export, best first; "" is the top.
         remarks: What a user should know of how it is read, a sentence each.
@@ -154,8 +173,10 @@ class Export:
     image_folders: tuple[str, ...]
     subsets: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    task_names: Mapping[str, str] = field(default_factory=dict)
     count: int = 0
     is_ordered: bool = False
     is_complete: bool = False
+    is_by_colour: bool = False
     remarks: tuple[str, ...] = ()
     notes: Notes = field(default_factory=Notes)

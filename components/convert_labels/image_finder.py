@@ -46,6 +46,8 @@ class ImageFinder:
         self._is_elsewhere = elsewhere is not None
         self._by_stem: list[dict[str, str | list[str]] | None] = [None] * len(self._places)
         self._by_letters = list(self._by_stem)
+        # A byte a file of the export: whether it was found.
+        self._found = bytearray(len(export))
 
     def find(self, name: str, image_name: str = "", subset: str = "") -> SourceFile:
         """Returns the image of an item.
@@ -62,18 +64,43 @@ class ImageFinder:
             files = self._places[place][0]
             exact = f"{inner}/{image_name}".lstrip("/")
             if image_name and exact in files and exact.lower().endswith(EXTENSIONS):
-                return files[exact]
+                return self._take(place, exact)
             found = _one(name, self._stems(place).get(f"{inner}/{name}".lstrip("/")))
             if found:
-                return files[found]
+                return self._take(place, found)
         for place, inner in self._folders(subset):
             key = f"{inner}/{name}".lstrip("/")
             # The last resort: what is found as it is written never gets here.
             found = "" if key.isascii() else _one(name, self._letters(place).get(same_letters(key)))
             if found:
-                return self._places[place][0][found]
+                return self._take(place, found)
+        for place, inner in self._folders(subset):
+            exact = f"{inner}/{image_name}".lstrip("/")
+            if image_name and exact in self._places[place][0]:
+                kind = PurePosixPath(exact).suffix
+                found = f"a '{kind}' file" if kind else "a file without an extension"
+                raise DataError(exact, found, "JPEG, PNG, WebP, BMP or TIFF", "convert it")
         remedy = "" if self._is_elsewhere else "say with images=... where they are"
-        raise DataError(name, f"no image in {self._where}", "an image of this name", remedy)
+        shown = image_name or name
+        raise DataError(shown, f"no image in {self._where}", "an image of this name", remedy)
+
+    def unnamed(self) -> list[str]:
+        """Returns the images in the export's folders for images that no item asked for, sorted."""
+        files, folders = self._places[0]
+        prefixes = tuple(f"{folder}/" for folder in folders if folder)
+        return sorted(
+            name
+            for name, row in files.rows.items()
+            if not self._found[row]
+            and name.startswith(prefixes)
+            and name.lower().endswith(EXTENSIONS)
+        )
+
+    def _take(self, place: int, name: str) -> SourceFile:
+        files = self._places[place][0]
+        if place == 0:
+            self._found[files.rows[name]] = True
+        return files[name]
 
     def _folders(self, subset: str) -> Iterator[tuple[int, str]]:
         """Yields each place and a folder of it where an image may be, best first."""

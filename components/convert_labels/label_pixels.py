@@ -38,13 +38,19 @@ class PixelTables:
     names: tuple[str, ...]
 
 
-def make_tables(classes: Sequence[LabelClass], mapping: ClassMapping) -> PixelTables:
-    """Makes the tables of an export's classes.
+def make_tables(
+    classes: Sequence[LabelClass], mapping: ClassMapping, is_by_colour: bool
+) -> PixelTables:
+    """Makes the tables of an export's classes; `is_by_colour` where colours tell labels apart.
 
     Raises:
         LabelMapError: two labels share a colour and are to become different classes.
     """
     targets = {**mapping.targets, UNLABELLED: mapping.unlabelled}
+    indices = tuple(targets[label.name] for label in classes)
+    names = tuple(label.name for label in classes)
+    if not is_by_colour:
+        return PixelTables((), indices, names)
     owners: dict[Colour, LabelClass] = {}
     for label in classes:
         other = owners.setdefault(label.colour, label)
@@ -56,13 +62,9 @@ def make_tables(classes: Sequence[LabelClass], mapping: ClassMapping) -> PixelTa
                 "export as CVAT for images 1.1, or merge the two with classes (or label_map)",
             )
     colours = {colour: targets[label.name] for colour, label in owners.items()}
-    if UNLABELLED not in [label.name for label in classes]:
+    if UNLABELLED not in names:
         colours.setdefault(BLACK, mapping.unlabelled)
-    return PixelTables(
-        tuple(colours.items()),
-        tuple(targets[label.name] for label in classes),
-        tuple(label.name for label in classes),
-    )
+    return PixelTables(tuple(colours.items()), indices, names)
 
 
 def read_colours(label: ColourLabel, tables: PixelTables) -> NDArray[np.uint8]:

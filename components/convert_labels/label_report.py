@@ -97,7 +97,7 @@ def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> No
             (index, label.name, quality.class_pixels[index], _percent(share), images)
             + (_percent(images / max(1, quality.samples)),)
         )
-        if not images and label.name != BACKGROUND:
+        if not images and label.name != BACKGROUND and not quality.problems:
             report.notice(
                 f"Class '{label.name}' is in no image: nothing can learn it. "
                 "Leave it out of classes, unless this data is only to test with."

@@ -1,12 +1,19 @@
 """From the items of an export to jobs: sample ids, groups, images found, policies applied."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from components.convert_labels.conversion import Job
-from components.convert_labels.exports import Export, Item, ShapesLabel
+from components.convert_labels.exports import (
+    UNLABELLED,
+    Export,
+    Item,
+    ShapesLabel,
+    problem_at,
+)
 from components.convert_labels.image_finder import ImageFinder
 from segmentor.errors import ConfigError, DataError, SegmentorError
 
@@ -23,11 +30,18 @@ class Policies:
 
 @dataclass(frozen=True)
 class Refused:
-    """An item that is left out: by policy (`is_problem` false), or because it is wrong."""
+    """An item that is left out: by policy (`problem` empty), or because it is wrong.
+
+    `is_ungrouped`: the group pattern does not match its name.
+    """
 
     id: str
-    text: str
-    is_problem: bool
+    problem: str = ""
+    is_ungrouped: bool = False
+
+
+class UngroupedError(DataError):
+    """The group pattern does not match a name."""
 
 
 def plan_jobs(
@@ -41,13 +55,18 @@ def plan_jobs(
     group_of, rule = _grouping(export, policies.group_pattern)
 
     def jobs() -> Iterator[Job | Refused]:
-        seen = Seen(len(export.subsets) > 1)
+        seen = Seen(len(export.subsets) > 1, len(export.tasks) > 1)
+        has_background = not export.is_complete or UNLABELLED in (c.name for c in export.classes)
         for item in export.items():
             sample_id = sample_name(item, export)
             try:
+                if item.label is None and policies.empty_images != "skip" and not has_background:
+                    raise _no_mask(sample_id)
                 yield seen.checked(_job(item, sample_id, group_of, finder, policies))
+            except UngroupedError:
+                yield Refused(sample_id, is_ungrouped=True)
             except SegmentorError as error:
-                yield Refused(sample_id, str(error), is_problem=True)
+                yield Refused(sample_id, problem_at(item.place, error))
 
     return jobs, rule
 
@@ -55,7 +74,10 @@ def plan_jobs(
 class Seen:
     """The samples so far: none has the name of another, nor its image."""
 
-    def __init__(self, has_subsets: bool) -> None:
+    def __init__(self, has_subsets: bool, has_tasks: bool) -> None:
+        self._remedy = (
+            "export the tasks one by one" if has_tasks else "leave one out of the annotations"
+        )
         self._image_of: dict[str, str] = {}
         self._sample_of: dict[str, str] | None = {} if has_subsets else None
 
@@ -71,8 +93,9 @@ class Seen:
         if self._image_of.get(job.id, image) != image:
             job = replace(job, id=job.id + PurePosixPath(image).suffix)
         if job.id in self._image_of:
-            expected, remedy = "unique image names in a subset", "export the tasks one by one"
-            raise DataError(job.id, "the name twice", expected, remedy)
+            raise DataError(
+                job.id, "the name twice", "unique image names in a subset", self._remedy
+            )
         if self._sample_of is not None:
             other = self._sample_of.setdefault(f"{job.image.container}:{image}", job.id)
             if other != job.id:
@@ -101,7 +124,9 @@ def _job(
     policies: Policies,
 ) -> Job | Refused:
     if is_empty(item) and policies.empty_images == "skip":
-        return Refused(sample_id, f"{sample_id}: no labels", is_problem=False)
+        with contextlib.suppress(SegmentorError):
+            finder.find(item.name, item.image_name, item.subset)  # it is named, there or not
+        return Refused(sample_id)
     if is_empty(item) and policies.empty_images == "fail":
         raise DataError(
             sample_id,
@@ -113,11 +138,20 @@ def _job(
     return Job(sample_id, group_of(item), item.subset, image, item.label)
 
 
+def _no_mask(sample_id: str) -> DataError:
+    # It would be all "no ground truth": nothing learns from it.
+    expected, remedy = "a mask, as the classes have no background", "add it, or empty_images=skip"
+    return DataError(sample_id, "no mask", expected, remedy)
+
+
 def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]:
     if pattern:
         return group_by_pattern(pattern), f"by group_pattern {pattern}"
     if len(export.tasks) > 1:
-        return lambda item: item.task, f"by the export's {len(export.tasks)} tasks"
+        names = export.task_names
+        return lambda item: names.get(item.task, item.task), (
+            f"by the export's {len(export.tasks)} tasks"
+        )
     if len(export.subsets) > 1:
         return lambda item: item.subset, f"by the export's {len(export.subsets)} subsets"
     return lambda item: item.name, "each image its own group"
@@ -138,15 +172,9 @@ def group_by_pattern(pattern: str) -> Callable[[Item], str]:
 
     def group_of(item: Item) -> str:
         match = expression.search(item.name)
-        if match is None:
-            raise DataError(
-                item.name, f"no match of group_pattern '{pattern}'", "one in every image's name"
-            )
-        group = match.group(1) if expression.groups else match.group(0)
+        group = match and (match.group(1) if expression.groups else match.group(0))
         if not group:
-            raise DataError(
-                item.name, f"an empty match of group_pattern '{pattern}'", "the name of a group"
-            )
+            raise UngroupedError(item.name, f"no match of group_pattern '{pattern}'")
         return group
 
     return group_of

@@ -26,7 +26,8 @@ class LabelQuality:
     """Counts over the samples, the findings, and what was left out.
 
     `problems` are the samples that are wrong, `skipped` those that a policy left out for it, and
-    `skipped_empty` the ids of images that were left out because they have no labels.
+    `skipped_empty` the ids of images that were left out because they have no labels; `ungrouped`
+    those that the group pattern does not match, which are one problem together.
     """
 
     label_map: LabelMap
@@ -43,6 +44,7 @@ class LabelQuality:
     findings: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     skipped_empty: list[str] = field(default_factory=list)
+    ungrouped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unlisted_indices: Counter[int] = field(default_factory=Counter)
     near_duplicates: list[tuple[int, int]] = field(default_factory=list)

@@ -17,7 +17,7 @@ from components.convert_labels.class_mapping import (
 )
 from components.convert_labels.conversion import Converted, Job, convert_jobs
 from components.convert_labels.detection import open_export
-from components.convert_labels.exports import Export
+from components.convert_labels.exports import SOME_NAMES, Export
 from components.convert_labels.fetching import local_copy
 from components.convert_labels.image_finder import ImageFinder
 from components.convert_labels.label_pixels import make_tables
@@ -67,6 +67,8 @@ def run(request: Request) -> ArtifactMetadata:
         quality = LabelQuality(mapping.label_map)
         with output_folder(request.dataset) as folder:
             _convert(request, folder, export, mapping, jobs(), quality)
+            for name in finder.unnamed():
+                export.notes.count("images that the annotations do not name (left out)", name)
             facts = make_facts(request, export, mapping, grouping)
             _refuse(request, facts, quality)
             unused = unused_classes(quality, rules, request.source)
@@ -110,13 +112,15 @@ def _convert(
         for entry in plan:
             if isinstance(entry, Job):
                 yield entry
-            elif entry.is_problem:
-                _leave_out(entry.text, request, quality)
+            elif entry.is_ungrouped:
+                quality.ungrouped.append(entry.id)
+            elif entry.problem:
+                _leave_out(entry.problem, request, quality)
             else:
                 quality.skipped_empty.append(entry.id)
 
     provenance = {"source": request.source, "format": export.format, "version": __version__}
-    tables = make_tables(export.classes, mapping)
+    tables = make_tables(export.classes, mapping, export.is_by_colour)
     with DatasetWriter(folder, mapping.label_map, provenance) as writer:
         done = convert_jobs(accepted(), mapping, tables)
         for converted in track(done, "convert labels", export.count or None):
@@ -126,6 +130,8 @@ def _convert(
                 _leave_out(converted.problem, request, quality)
             else:
                 _write(writer, folder, converted, quality)
+    if quality.ungrouped:
+        _leave_out(_without_group(request, quality), request, quality)
 
 
 def _write(
@@ -155,6 +161,16 @@ def _find_near_duplicates(folder: Path, quality: LabelQuality) -> None:
 
 def _leave_out(problem: str, request: Request, quality: LabelQuality) -> None:
     (quality.skipped if request.skip_bad_samples else quality.problems).append(problem)
+
+
+def _without_group(request: Request, quality: LabelQuality) -> str:
+    """One line for all: a pattern that is wrong matches none, and there may be thousands."""
+    names = ", ".join(quality.ungrouped[:SOME_NAMES])
+    more = ", ..." if len(quality.ungrouped) > SOME_NAMES else ""
+    return (
+        f"parameter group_pattern: no match, or an empty one, of '{request.group_pattern}' in "
+        f"{len(quality.ungrouped):,} image names ({names}{more}), expected one in every name"
+    )
 
 
 def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None:

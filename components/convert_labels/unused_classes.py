@@ -42,9 +42,10 @@ def unused_classes(quality: LabelQuality, rules: MappingRules, where: str) -> tu
     unused = [name for name in unused if name not in named]
     if not set(names) - {BACKGROUND, *unused}:
         shown = ", ".join(f"'{name}'" for name in unused)
+        images = "the one image" if quality.samples == 1 else f"{quality.samples:,} images"
         raise DataError(
             where,
-            f"no pixel of any label ({shown}) in {quality.samples:,} images",
+            f"no pixel of any label ({shown}) in {images}",
             "at least one",
             "label images, or export the task that is labelled",
         )

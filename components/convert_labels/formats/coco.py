@@ -95,6 +95,7 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
         MaskError: a segmentation that is none.
     """
     label, annotation = record
+    where = _placed(where, label, annotation.get("bbox"))
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
         return (Shape("rle", label, run_values(segmentation, where)),)
@@ -107,6 +108,13 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
     if segmentation in (None, []) and annotation.get("bbox"):
         return (box_shape(label, annotation["bbox"], annotation.get("attributes"), where),)
     raise MaskError(where, f"segmentation {repr(segmentation)[:40]}", "polygons or run lengths")
+
+
+def _placed(where: str, label: str, bbox: Any) -> str:
+    """Returns where an annotation is, for errors: its label, and its box if it has one."""
+    is_box = isinstance(bbox, list) and [isinstance(v, int | float) for v in bbox] == [True] * 4
+    box = f" at x {bbox[0]:.0f}, y {bbox[1]:.0f}" if is_box else ""
+    return f"{where} ('{label}'{box})"
 
 
 def box_shape(label: str, bbox: Any, attributes: Any, where: str, z_order: int = 0) -> Shape:

@@ -13,6 +13,7 @@ from components.convert_labels.formats.cvat_xml import (
     first_tag,
     parse_meta,
     parse_shape,
+    task_names,
 )
 from components.convert_labels.image_finder import stem
 from components.convert_labels.source_files import SourceFiles
@@ -60,6 +61,7 @@ def read(files: SourceFiles) -> Export:
         image_folders=("images", ""),
         subsets=tuple(sorted(subsets)),
         tasks=tuple(sorted(tasks)),
+        task_names=task_names(meta),
         count=count,
         notes=notes,
     )

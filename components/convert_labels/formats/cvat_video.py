@@ -16,6 +16,7 @@ from components.convert_labels.formats.cvat_xml import (
     elements,
     parse_meta,
     parse_shape,
+    task_names,
     track_shapes,
 )
 from components.convert_labels.formats.video_frames import Film, films
@@ -69,6 +70,7 @@ def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
         image_folders=("images", ""),
         subsets=tuple(sorted({film.subset for film in found})),
         tasks=tuple(sorted({film.task for film in found})),
+        task_names=task_names(meta),
         count=sum(len(film.frames()) for film in found),
         notes=notes,
     )

@@ -40,6 +40,15 @@ class Meta:
     tasks: tuple[Mapping[str, str], ...] = ()
 
 
+def task_names(meta: Meta) -> dict[str, str]:
+    """Returns what to call each task: two may have one name."""
+    return {
+        facts["id"]: f"{facts['name']} (task {facts['id']})"
+        for facts in meta.tasks
+        if "id" in facts and "name" in facts
+    }
+
+
 def annotation_file(files: SourceFiles) -> SourceFile | None:
     """Returns the one XML at the top whose root is <annotations>, or None.
 

@@ -75,6 +75,7 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
     """
     label, annotation = record
     kind = annotation["type"]
+    where = f"{where} ({kind} '{label}')"
     z_order = annotation.get("z_order", 0)
     if not isinstance(z_order, int):
         raise MaskError(where, f"z_order {z_order!r}", "an integer")

@@ -50,5 +50,6 @@ def read(files: SourceFiles) -> Export:
         image_folders=tuple(folders),
         count=len(chosen),
         is_complete=True,
+        is_by_colour=True,
         notes=notes,
     )

@@ -79,6 +79,7 @@ def read(files: SourceFiles) -> Export:
         ),
         is_ordered=by_colour is None,
         is_complete=by_colour is None,
+        is_by_colour=by_colour is not None,
         remarks=() if by_colour is None else black_labels(classes),
     )
 

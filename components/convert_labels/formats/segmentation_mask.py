@@ -36,7 +36,7 @@ def read(files: SourceFiles) -> Export:
                 mask = masks.get(name)
                 yield Item(name, ColourLabel(files[mask]) if mask else None, subset)
 
-    listed = {name for _, names in lists for name in names}
+    listed = _listed_once(lists, f"{files.where}: {_LISTS}")
     lost = sorted(set(masks) - listed)
     if lost:
         raise DataError(
@@ -44,9 +44,6 @@ def read(files: SourceFiles) -> Export:
             f"{len(lost)} masks that no list names, first {lost[0]}",
             "every mask in a list",
         )
-    for name in files.below(_IMAGES):
-        if stem(name[len(_IMAGES) + 1 :]) not in listed:
-            notes.count("images that no list names (left out)")
     classes = parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP)
     return Export(
         format="Segmentation mask 1.1",
@@ -55,9 +52,29 @@ def read(files: SourceFiles) -> Export:
         image_folders=(_IMAGES, "images", ""),
         subsets=tuple(subset for subset, _ in lists),
         count=sum(len(names) for _, names in lists),
+        is_by_colour=True,
         remarks=black_labels(classes),
         notes=notes,
     )
+
+
+def _listed_once(lists: list[tuple[str, list[str]]], where: str) -> set[str]:
+    """Returns the names of all lists; CVAT keeps one image and one mask of a name."""
+    subset_of: dict[str, str] = {}
+    twice = []
+    for subset, names in lists:
+        for name in names:
+            other = subset_of.setdefault(name, subset)
+            if other != subset:
+                twice.append(f"'{name}' ({other} and {subset})")
+    if twice:
+        raise DataError(
+            where,
+            f"{len(twice):,} names in several lists: {', '.join(twice[:3])}",
+            "each name in one, as the export has one image and one mask of a name",
+            "export as CVAT for images 1.1, or task by task; take lists out that repeat others",
+        )
+    return set(subset_of)
 
 
 def black_labels(classes: Sequence[LabelClass]) -> tuple[str, ...]:

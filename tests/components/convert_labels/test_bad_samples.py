@@ -75,7 +75,8 @@ def test_images_cut_short_and_of_another_size_and_absent_are_problems(
     assert "3 problems" in error
     assert "a.b c.jpg: an image that cannot be decoded" in error
     assert "annotations for 33 x 47, expected the image's 33 x 40 (width x height)" in error
-    assert "none: no image in" in error
+    assert "none.png (image id 2): no image in" in error
+    assert "or delete the image in CVAT" in error
     assert "say with images=... where they are" in error
 
 
@@ -140,7 +141,7 @@ def test_a_photograph_stored_turned_is_used_upright(
     turned = Task({"x.jpg": (20, 30)}, {"x.jpg": [BOX]})
     files["annotations.xml"] = cvat_xml(turned)
     error = failure(capfd, write_zip(tmp_path / "f.zip", files), tmp_path / "b")
-    assert "the image is stored turned (EXIF 6) and was labelled unturned" in error
+    assert "it is stored turned (EXIF 6) and was labelled unturned: give copies" in error
 
 
 def test_the_report_of_a_failed_conversion_says_nothing_of_samples_that_are_not_there(
@@ -183,3 +184,13 @@ def test_unlabelled_images_that_are_left_out_hide_no_bad_sample(tmp_path: Path) 
     assert "45 images left out, being unlabelled: drive_0_0000, drive_1_0001" in report
     for policy in ("left out (empty_images=skip)", "left out (bad_samples=skip)"):
         assert policy in report
+
+
+def test_images_that_no_annotation_names_are_told(tmp_path: Path) -> None:
+    task = plain_task()
+    files = {"annotations.xml": cvat_xml(task), **image_files(task)}
+    files["images/lost/a.png"] = files["images/none.png"]
+    files["preview.png"] = files["images/none.png"]
+    convert(write_zip(tmp_path / "e.zip", files), tmp_path, "--empty-images", "skip")
+    report = (tmp_path / "label-report").read_text()
+    assert "Images that the annotations do not name (left out): 1, in images/lost/a.png" in report

@@ -16,6 +16,7 @@ from tests.components.convert_labels.label_builders import (
     datumaro_export,
     encoded,
     image_files,
+    images_export,
     painted,
     plain_task,
     png,
@@ -162,6 +163,28 @@ def test_two_labels_of_one_colour_are_refused_unless_they_merge(
     assert "'van' and 'car' have the same colour (1, 1, 1)" in failure(capfd, export, tmp_path)
     dataset = convert(export, tmp_path, "--classes", "car=car+van")
     assert masks_of(dataset)["x"].min() == 1
+
+
+def test_labels_of_one_colour_stay_apart_where_colours_mean_nothing(tmp_path: Path) -> None:
+    task = plain_task()
+    task.colours = dict.fromkeys(task.colours, (9, 9, 9))
+    dataset = convert(images_export(task, tmp_path / "e.zip"), tmp_path)
+    assert (masks_of(dataset)["a.b c"] == painted(task, "a.b c.jpg")).all()
+
+
+def test_an_image_without_an_index_mask_is_wrong_where_no_class_is_background(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "classes.txt": "road\ncar\n",
+        "images/a.png": encoded((20, 30), "a.png"),
+        "images/b.png": encoded((20, 30), "b.png", 1),
+        "masks/a.png": png(np.eye(20, 30, dtype=np.uint8)),
+    }
+    export = write_zip(tmp_path / "e.zip", files)
+    error = failure(capfd, export, tmp_path)
+    assert "1 problem: b: no mask, expected a mask, as the classes have no background" in error
+    assert masks_of(convert(export, tmp_path, "--empty-images", "skip")).keys() == {"a"}
 
 
 def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.components.convert_labels.label_builders import (
@@ -16,11 +17,13 @@ from tests.components.convert_labels.label_builders import (
     coco_export,
     cvat_xml,
     datumaro_export,
+    encoded,
     image_files,
     images_export,
     many_images,
     mask_export,
     painted,
+    png,
     write_zip,
 )
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
@@ -61,7 +64,7 @@ def test_duplicate_names_across_tasks_are_refused(
     xml = xml.replace(image, image + image.replace('task_id="1"', 'task_id="2"'))
     export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)})
     error = failure(capfd, export, tmp_path)
-    assert "x: the name twice, expected unique image names in a subset" in error
+    assert "x.png (image id 0): the name twice, expected unique image names in a subset" in error
 
 
 @pytest.mark.parametrize("export", [images_export, coco_export, datumaro_export])
@@ -122,7 +125,7 @@ def test_one_image_is_not_two_samples_of_different_subsets(
     images = write_zip(tmp_path / "images.zip", image_files(task))
     export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml})
     error = failure(capfd, export, tmp_path, "--images", str(images))
-    assert "1 problem: val/x: x.png, which is the image of train/x" in error
+    assert "1 problem: val/x.png (image id 0): x.png, which is the image of train/x" in error
     assert "put the images of each subset into a folder of its name" in error
 
 
@@ -135,6 +138,49 @@ def test_tasks_of_a_project_are_the_groups(tmp_path: Path) -> None:
     assert [sample.group for sample in convert(export, tmp_path).samples] == ["7", "7", "8", "8"]
 
 
+def test_groups_have_the_names_of_their_tasks(tmp_path: Path) -> None:
+    task = many_images(4)
+    xml = cvat_xml(task)
+    for number in range(4):
+        old, new = f'<image id="{number}"', f'<image id="{number}" task_id="{7 + number // 2}"'
+        xml = xml.replace(old, new)
+    tasks = "".join(f"<task><id>{n}</id><name>drive</name></task>" for n in (7, 8))
+    xml = xml.replace("<meta>", f"<meta><project><tasks>{tasks}</tasks></project>")
+    export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)})
+    groups = [sample.group for sample in convert(export, tmp_path).samples]
+    assert groups == ["drive (task 7)"] * 2 + ["drive (task 8)"] * 2
+
+
+def test_a_name_in_several_lists_of_a_mask_export_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "labelmap.txt": "background:0,0,0::\ncar:1,2,3::\n",
+        "SegmentationClass/a.png": png(np.ones((24, 32, 3), np.uint8)),
+        "JPEGImages/a.png": encoded((24, 32), "a.png"),
+        **{f"ImageSets/Segmentation/{subset}.txt": "a\n" for subset in ("train", "val")},
+    }
+    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert "1 names in several lists: 'a' (train and val)" in error
+    assert "export as CVAT for images 1.1, or task by task" in error
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE"])
+def test_jpegs_of_browsers_are_images(name: str, tmp_path: Path) -> None:
+    task = Task({name: (24, 32)}, {name: [BOX]})
+    files = {"annotations.xml": cvat_xml(task), f"images/{name}": encoded((24, 32), "a.jpg")}
+    assert convert(write_zip(tmp_path / "e.zip", files), tmp_path).samples[0].id == "a"
+
+
+def test_an_image_of_a_kind_that_is_not_read_is_not_called_absent(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"a.gif": (24, 32)}, {"a.gif": [BOX]})
+    files = {"annotations.xml": cvat_xml(task), "images/a.gif": b"GIF89a"}
+    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert "images/a.gif: a '.gif' file, expected JPEG, PNG, WebP, BMP or TIFF; convert" in error
+
+
 def test_groups_come_from_a_pattern_in_the_name(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,8 +188,8 @@ def test_groups_come_from_a_pattern_in_the_name(
     dataset = convert(export, tmp_path, "--group-pattern", r"^(drive_\d+)_")
     assert {sample.group for sample in dataset.samples} == {f"drive_{n}" for n in range(4)}
     error = failure(capfd, export, tmp_path / "b", "--group-pattern", r"^seq")
-    assert "8 problems: drive_0_0000: no match of group_pattern '^seq'" in error
+    assert "1 problem: parameter group_pattern: no match, or an empty one, of '^seq' in 8" in error
     error = failure(capfd, export, tmp_path / "d", "--group-pattern", "(x)?")
-    assert "8 problems: drive_0_0000: an empty match of group_pattern '(x)?'" in error
+    assert "of '(x)?' in 8 image names (drive_0_0000, " in error
     error = failure(capfd, export, tmp_path / "c", "--group-pattern", "(")
     assert "parameter group_pattern: '(' (missing ), unterminated subpattern" in error

@@ -143,7 +143,7 @@ def test_an_export_in_which_nothing_is_labelled_is_refused(
 ) -> None:
     task = Task({"a.png": (24, 32)})
     error = failure(capfd, images_export(task, tmp_path / "e"), tmp_path)
-    assert "no pixel of any label ('car', 'road', 'traffic light') in 1 images" in error
+    assert "no pixel of any label ('car', 'road', 'traffic light') in the one image" in error
 
 
 def test_shards_that_are_left_over_are_removed(tmp_path: Path) -> None:
