@@ -15,6 +15,8 @@ from segmentor.errors import DataError, PredictorError
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
     ".bmp": "image/bmp",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
+from segmentor.errors import ContractError
 from segmentor.inference import Forward, decode_for, mask_of
 from segmentor.model_samples import EXACT_ENGINE, MAX_FLIPPED, SAMPLES_FOLDER, read_samples
 from segmentor.onnx_model import INT8_FILE, OnnxModel, available_cpus
@@ -102,7 +103,10 @@ def _unusable(
         path = model.path.with_name(INT8_FILE)
         if not path.is_file():
             return f"no {INT8_FILE} beside the model; export with --precision both"
-        made_from = OnnxModel(path).contract.provenance.get("float32_digest")
+        try:
+            made_from = OnnxModel(path).contract.provenance.get("float32_digest")
+        except ContractError as error:
+            return str(error)
         if made_from != model.digest:
             return f"{INT8_FILE} was made from {made_from}, not from {model.digest}"
     return None

@@ -1,6 +1,7 @@
 """The page for people, in a headless browser: upload, look, change the threshold, download."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,13 +25,15 @@ from segmentor.masks import decode_mask
 
 # A third of the picture is fully red, a third at 40 %, the rest black.
 THRESHOLD = 0.725
+COLOUR_OF = "element => getComputedStyle(element).backgroundColor"
 IMAGE = np.zeros((120, 300, 3), np.uint8)
 IMAGE[:, :100, 0] = 255
 IMAGE[:, 100:200, 0] = 102
 
 
 @pytest.fixture
-def page_url(tmp_path: Path) -> Iterator[str]:
+def urls(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The page, and the predictor behind it."""
     images = tmp_path / "images"
     images.mkdir()
     (images / "stripes.png").write_bytes(encode_png(IMAGE))
@@ -44,7 +47,7 @@ def page_url(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command)
         try:
             _wait_until_up(f"http://127.0.0.1:{port}/_stcore/health")
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", predictor
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
@@ -59,14 +62,17 @@ def test_a_busy_port_of_the_page_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_path: Path) -> None:
+def test_an_image_is_uploaded_seen_and_its_mask_downloaded(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         message = "no Chromium: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     from playwright.sync_api import sync_playwright
 
-    (tmp_path / "upload.png").write_bytes(encode_png(IMAGE))
+    page_url, predictor = urls
+    (tmp_path / "up*load*.png").write_bytes(encode_png(IMAGE))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
@@ -75,10 +81,12 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_pa
         page.goto(page_url)
         page.get_by_text("Choose an image at the left.").wait_for()
 
-        page.locator("input[type=file]").set_input_files(str(tmp_path / "upload.png"))
+        page.locator("input[type=file]").set_input_files(str(tmp_path / "up*load*.png"))
         page.get_by_role("button", name="Download the mask").wait_for()
         road = page.get_by_role("row").filter(has_text="road")
         road.filter(has_text="33.3%").wait_for()
+        page.get_by_text("up*load*.png", exact=True).last.wait_for()  # not as Markdown
+        assert road.locator("span").evaluate(COLOUR_OF) == "rgb(128, 0, 0)"
         picture = page.locator("img").first.screenshot()
         page.screenshot(path=str(tmp_path / "page.png"))
         with page.expect_download() as download:
@@ -86,18 +94,32 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(page_url: str, tmp_pa
         mask = decode_mask(Path(download.value.path()).read_bytes(), "mask")
         name = download.value.suggested_filename
 
+        asked = predictions(predictor)
+        page.get_by_role("slider", name="mask").press("Home")
+        page.wait_for_function("document.querySelector('img').naturalWidth > 0")
+        page.wait_for_timeout(500)
+        assert predictions(predictor) == asked
+
         slider = page.get_by_role("slider", name="threshold")
         assert float(slider.input_value()) == THRESHOLD
         slider.press("Home")  # 0.05
         road.filter(has_text="66.7%").wait_for()
         browser.close()
 
-    assert name == "upload.mask.png"
+    assert predictions(predictor) > asked
+    assert name == "up_load_.mask.png"  # as the browser saves it
     np.testing.assert_array_equal(mask, (IMAGE[:, :, 0] == 255).astype(np.uint8))
     shown = decode_image(picture)
     middle, height = shown.shape[1] // 2, shown.shape[0] // 2
     assert np.ptp(shown[height, middle + 5]) > 30  # the dim red, not under the mask
     assert shown[height, 20, 0] < 255  # the mask lies over the full red
+
+
+def predictions(predictor: str) -> int:
+    """How many images the predictor has predicted."""
+    with urllib.request.urlopen(f"{predictor}/metrics", timeout=5) as reply:
+        text = reply.read().decode()
+    return int(float(re.findall(r'stage_seconds_count\{stage="infer"\} (\S+)', text)[0]))
 
 
 def _wait_until_up(url: str) -> None:

@@ -120,6 +120,10 @@ def test_the_int8_file_of_another_model_is_refused(published, able, caplog):
     write_int8(published, "sha256:0")
     assert choose_engine("openvino-int8", OnnxModel(published), 1, 1)[0] == "onnxruntime"
     assert "was made from sha256:0" in refusal(caplog)
+    (published / INT8_FILE).write_bytes(b"junk")
+    caplog.clear()
+    assert choose_engine("openvino-int8", OnnxModel(published), 1, 1)[0] == "onnxruntime"
+    assert "not a loadable ONNX model" in refusal(caplog)
     (published / INT8_FILE).unlink()
     caplog.clear()
     assert choose_engine("openvino-int8", OnnxModel(published), 1, 1)[0] == "onnxruntime"
