@@ -13,6 +13,7 @@ from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
 from segmentor.onnx_model import CPU, INT8_FILE, MODEL_FILE, OnnxModel
+from segmentor.tiling import tile_side
 from serving.drift import DriftWatch
 from serving.engines import EXACT, Engine, choose_engine
 
@@ -127,8 +128,9 @@ def _download(source: ModelSource, folder: Path) -> Path:
 
 def _warm_up(source: ModelSource, contract: ModelContract, forward: Forward) -> None:
     """Runs the network before the first client does: the first run allocates and is slow."""
+    height, width = (min(length, tile_side(contract)) for length in _WARM_UP_SIZE)
     try:
-        probability = forward(np.zeros((1, *_WARM_UP_SIZE, 3), np.uint8))
+        probability = forward(np.zeros((1, height, width, 3), np.uint8))
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ContractError(
@@ -137,12 +139,12 @@ def _warm_up(source: ModelSource, contract: ModelContract, forward: Forward) -> 
             f"one that takes '{INPUT_NAME}' and gives '{OUTPUT_NAME}', as export writes it",
         ) from error
     spec = contract.input
-    size = spec.size if spec.size_policy == "resize" else _WARM_UP_SIZE
+    size = spec.size if spec.size_policy == "resize" else (height, width)
     expected = (1, contract.channels, *size)
     if probability.shape != expected:
         raise ContractError(
             source.location,
-            f"an output of shape {probability.shape} for an image of {_WARM_UP_SIZE}",
+            f"an output of shape {probability.shape} for an image of {height} x {width}",
             f"{expected}, as its contract implies",
             "export the model again",
         )
