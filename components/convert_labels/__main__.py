@@ -1,6 +1,7 @@
 """Command line of convert_labels: a CVAT export becomes a data set, a label report and metrics."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
+    from components.convert_labels.worker_processes import worker_context
+
+    if len(os.sched_getaffinity(0)) > 1:
+        worker_context()  # it imports what workers need while this process does
     from components.convert_labels.request import Request
     from components.convert_labels.step import run
 

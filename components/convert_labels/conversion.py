@@ -2,15 +2,12 @@
 
 import collections
 import itertools
-import multiprocessing
 import os
 import signal
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +28,7 @@ from components.convert_labels.label_pixels import (
 )
 from components.convert_labels.painting import paint
 from components.convert_labels.source_files import SourceFile
+from components.convert_labels.worker_processes import worker_context
 from segmentor.errors import DataError, ImageError, SegmentorError
 from segmentor.image_io import ImageHeader, decode_image, read_header
 from segmentor.masks import count_classes, encode_mask
@@ -40,8 +38,6 @@ from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
 JOBS_AHEAD = 4
 # So many are done sooner than workers start.
 FEW_JOBS = 8
-# A temporary folder's path of more bytes leaves no room for the names below it.
-LONG_FOLDER = 64
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def convert_jobs(
         for job in itertools.chain(first, jobs):
             yield convert_job(job, mapping, tables)
         return
-    context = _context()
+    context = worker_context()
     waiting: collections.deque[tuple[Job, Future[Converted]]] = collections.deque()
     with ProcessPoolExecutor(workers, context, _start_worker, (mapping, tables)) as pool:
         try:
@@ -151,23 +147,6 @@ def _result(job: Job, future: Future[Converted]) -> Converted:
     image = converted.image if converted.problem or converted.image else job.image.read()
     # With the job that was sent: names that came back would be kept a second time.
     return replace(converted, job=job, image=image)
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    # A fork of a process with threads may hang; the fork server has none. But it listens on a
-    # socket in the temporary folder, whose path may not be longer than 107 bytes.
-    if len(os.fsencode(tempfile.gettempdir())) > LONG_FOLDER:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches the whole process group. What the server is started with, its workers have
-    # from their first instruction on; the parent tidies up.
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    return context
 
 
 _state: tuple[ClassMapping, PixelTables]
