@@ -24,6 +24,7 @@ def check_early(wishes: Mapping[str, Any], image: str, secret: str) -> dsl.Pipel
     checked = check_deployment(**wishes)
     set_basics(checked, image, hours=1).set_caching_options(False)
     set_object_store(checked, secret)
+    set_retries(checked)
     return checked
 
 

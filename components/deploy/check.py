@@ -2,7 +2,7 @@
 
 Names, thresholds and the version are read as deploy reads them, the object store is asked for the
 destination, and with --apply the cluster is asked to apply the manifests without keeping them. So a
-wrong name, a missing Role or namespace, a KServe that is not there are found in the first minute.
+wrong name, a missing Role or namespace, a KServe that is not there are found at once.
 """
 
 import argparse

@@ -42,13 +42,14 @@ class Patience:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What tells the pods that are waited for from others: the model, and the container image.
+    """What tells the pods that are waited for from others: the model, and another container image.
 
-    `image`: '' when every image is right.
+    `old_image`: '' when the image stays. The new one is not looked for: clusters rewrite images, to
+    a registry of their own or to a digest.
     """
 
     model_digest: str
-    image: str = ""
+    old_image: str = ""
 
 
 def wait_until_served(cluster: Cluster, target: Target, wanted: Wanted, patience: Patience) -> str:
@@ -127,8 +128,9 @@ def _waiting_for(cluster: Cluster, target: Target, wanted: Wanted, service: dict
     template = deployment["spec"]["template"]
     if digest_argument(wanted.model_digest) not in _arguments(template):
         return "a Deployment of this version"
-    if wanted.image and wanted.image not in _images(template) and not _has_own_image(service):
-        return f"a Deployment with the image {wanted.image}"
+    has_old_image = bool(wanted.old_image) and wanted.old_image in _images(template)
+    if has_old_image and not _has_own_image(service):
+        return f"a Deployment with another image than {wanted.old_image}"
     rollout = deployment.get("status", {})
     replicas = deployment["spec"].get("replicas", 1)
     if rollout.get("observedGeneration", 0) < deployment["metadata"]["generation"]:

@@ -16,10 +16,14 @@ class ImageChange:
     earlier: dict[str, Any] | None
 
     @property
-    def earlier_image(self) -> str:
-        """The image of the predictor before; '' when there was no runtime."""
-        containers = self.earlier["spec"]["containers"] if self.earlier else []
-        return next((item["image"] for item in containers if item["name"] == CONTAINER), "")
+    def old_image(self) -> str:
+        """The image that `make` takes away; '' when it takes none away."""
+        return _image(self.earlier) if _image(self.earlier) != _image(self.wanted) else ""
+
+    @property
+    def new_image(self) -> str:
+        """The image that `undo` takes away; '' when it takes none away."""
+        return _image(self.wanted) if self.old_image else ""
 
     def make(self, cluster: Cluster) -> None:
         """Applies what is wanted."""
@@ -77,6 +81,11 @@ def _held(live: dict[str, Any]) -> set[str]:
         if entry.get("manager") == FIELD_MANAGER
         for field in entry.get("fieldsV1", {}).get("f:spec", {})
     }
+
+
+def _image(runtime: dict[str, Any] | None) -> str:
+    containers = runtime["spec"]["containers"] if runtime else []
+    return next((item.get("image", "") for item in containers if item["name"] == CONTAINER), "")
 
 
 def _images(runtime: dict[str, Any]) -> list[str]:

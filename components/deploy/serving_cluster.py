@@ -55,7 +55,7 @@ def serve(
             change.make(cluster)
         cluster.apply(manifest)
         logger.info("applied name=%s namespace=%s", target.name, target.namespace)
-        wanted = Wanted(candidate.digest, rollout.predictor_image)
+        wanted = Wanted(candidate.digest, change.old_image if change is not None else "")
         url = wait_until_served(cluster, target, wanted, rollout.patience)
         url = find_address(url)
         check_served(url, target.name, candidate, rollout.max_flipped_fraction)
@@ -104,7 +104,7 @@ def roll_back(
             change.undo(cluster)
         if not is_ours:
             return "the InferenceService is as it was before"
-        image = change.earlier_image if change is not None else ""
+        image = change.new_image if change is not None else ""
         return _restore(cluster, target, manifest, previous, image, patience)
     except DeployError as error:
         logger.error("rollback failed name=%s error=%s", target.name, error)
@@ -116,7 +116,7 @@ def _restore(
     target: Target,
     manifest: dict[str, Any],
     previous: Served,
-    image: str,
+    failed_image: str,
     patience: Patience | None,
 ) -> str:
     if previous.live is None or not previous.uri:
@@ -129,7 +129,7 @@ def _restore(
     # One that this step did not deploy has nothing to recognise its pods by.
     if not digest or patience is None:
         return f"rolled back to {previous.uri}, not waited for"
-    wait_until_served(cluster, target, Wanted(digest, image), patience)
+    wait_until_served(cluster, target, Wanted(digest, failed_image), patience)
     return f"rolled back to {previous.uri}, which is ready"
 
 

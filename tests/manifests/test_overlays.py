@@ -227,6 +227,14 @@ def test_a_predictor_reaches_any_resolver(rendered, overlay):
     assert {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)} <= anywhere
 
 
+def test_predictors_may_ask_for_the_credentials_of_their_role(rendered):
+    """EKS Pod Identity: an agent on the node, at an address of its own."""
+    rules = rendered("production")["NetworkPolicy", "segmentor-predictor-egress"]["spec"]["egress"]
+    (rule,) = [rule for rule in rules if "to" in rule]
+    assert {"ipBlock": {"cidr": "169.254.170.23/32"}} in rule["to"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 80}]
+
+
 def test_the_gpu_overlay_asks_for_what_it_tolerates(rendered):
     gpu = _runtime(rendered("gpu"))["spec"]
     (container,) = gpu["containers"]
@@ -254,6 +262,8 @@ def test_scaling_and_guard_fit_together(rendered):
     predictor = _service(production)["spec"]["predictor"]
     budget = production["PodDisruptionBudget", "segmentation"]["spec"]
     assert predictor["minReplicas"] > budget["minAvailable"]
+    # Else pods that never become ready keep their nodes from being drained.
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert predictor["maxReplicas"] >= predictor["minReplicas"]
 
 

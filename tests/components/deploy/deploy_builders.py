@@ -27,7 +27,9 @@ def write_model(
     `fault`: 'noise' adds what differs from call to call, 'shape' fails at most sizes.
     """
     contract = ModelContract(
-        LabelMap.of(names), InputSpec((32, 64)), provenance={"checkpoint_digest": checkpoint}
+        LabelMap.of(names),
+        InputSpec((32, 64), "native"),
+        provenance={"checkpoint_digest": checkpoint},
     )
     channels = contract.channels
     weight = np.zeros((channels, 3, 1, 1), np.float32)
