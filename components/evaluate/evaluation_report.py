@@ -86,13 +86,13 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
     facts = empty_truth(evaluation)
     if facts["images"]:
         report.notice(
-            f"{facts['images']} images hold no foreground; the model predicted "
+            f"Images without foreground: {facts['images']}. The model predicted "
             f"{facts['false_positive_pixels']:,} pixels of it there. {EMPTY_TRUTH_POLICY}"
         )
     if facts["images_without_ground_truth"]:
         report.notice(
-            f"{facts['images_without_ground_truth']} images have no ground truth at all "
-            "(every pixel ignored); they count nowhere."
+            "Images without any ground truth (every pixel ignored), which count nowhere: "
+            f"{facts['images_without_ground_truth']}."
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
+
 from components.train.config import TrainConfig, network_digest
 from components.train.mirror import Mirror
 from components.train.preparation import Job
@@ -13,7 +15,7 @@ from components.train.running_state import BEST, STATE, Progress, RunningState, 
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.errors import ConfigError, ContractError
-from segmentor.nn.checkpoint import CONTRACT, WEIGHTS
+from segmentor.nn.checkpoint import CONFIG, CONTRACT, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +77,10 @@ def _from_checkpoint(
     resume: Path, running: Path, config: TrainConfig, train_set: Dataset, val_set: Dataset
 ) -> RunningState:
     state = load_state(resume)
-    if state is None or not (resume / CONTRACT).is_file():
+    files = (STATE, CONTRACT, CONFIG)
+    if state is None or not all((resume / name).is_file() for name in files):
         raise ContractError(
-            str(resume), f"no {STATE} or {CONTRACT}", "a checkpoint artifact that train wrote"
+            str(resume), f"not all of {', '.join(files)}", "a checkpoint artifact that train wrote"
         )
     contract = ModelContract.from_text((resume / CONTRACT).read_text("utf-8"), str(resume))
     if contract.label_map != train_set.label_map:
@@ -106,7 +109,17 @@ def _from_checkpoint(
         # Scores on other data cannot be compared: the next epoch is the best so far.
         done = state.progress
         state = replace(state, progress=Progress(epoch=done.epoch, history=done.history))
+    if not _has_same_moments(resume, config.training.optimizer):
+        logger.warning("optimizer is another than the checkpoint's: its moments begin anew")
+        state = replace(state, optimizer={**state.optimizer, "state": {}})
     # Who asks for more epochs wants them trained, also where early stopping ended the last run.
     state = replace(state, progress=replace(state.progress, without_better=0))
     logger.info("resume kind=checkpoint epoch=%d/%d", state.progress.epoch, config.training.epochs)
     return state
+
+
+def _has_same_moments(resume: Path, optimizer: str) -> bool:
+    """Whether the checkpoint's optimizer kept what this one keeps; Adam and AdamW do the same."""
+    config = yaml.safe_load((resume / CONFIG).read_text("utf-8"))
+    before = config["training"]["optimizer"]
+    return bool(before == optimizer or "sgd" not in (before, optimizer))

@@ -119,8 +119,14 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
             ("warning", f"IoU on train is {gap:.2f} above val: the network overfits. More images, "
              "stronger processing.augmentation or more training.weight_decay help.")
         )  # fmt: skip
-    is_last = progress.best_epoch == progress.epoch == config.training.epochs
-    if is_last and config.training.scheduler in ("plateau", "none"):
+    settings = config.training
+    if settings.early_stopping and progress.epoch < settings.epochs:
+        found.append(
+            ("good", f"Early stopping ended it at epoch {progress.epoch} of {settings.epochs}: "
+             f"{progress.without_better} without a better {settings.metric} on val.")
+        )  # fmt: skip
+    is_last = progress.best_epoch == progress.epoch == settings.epochs
+    if is_last and settings.scheduler in ("plateau", "none"):
         found.append(("warning", "The last epoch is the best: more epochs may help."))
     if best["valid/iou"] != best["valid/iou"]:
         found.append(

@@ -191,6 +191,7 @@ def test_further_training_after_an_early_stop_takes_the_settings_given_now(
     first = tmp_path / "first" / "checkpoint"
     before = load_state(first)
     assert before.progress.epoch < 8
+    assert "Early stopping ended it at epoch" in (tmp_path / "first" / "report.html").read_text()
     train(
         road_data, tmp_path / "more", *stuck, "training.precision=fp32",
         "training.learning_rate=1e-11", "training.weight_decay=0.5", resume=first,
@@ -200,6 +201,17 @@ def test_further_training_after_an_early_stop_takes_the_settings_given_now(
     assert (before.bf16, after.bf16) == (True, False)
     assert after.progress.history[-1]["learning_rate"] == 1e-11
     assert {group["weight_decay"] for group in after.optimizer["param_groups"]} == {0.0, 0.5}
+
+
+def test_another_optimizer_begins_with_new_moments(train, finished, road_data, tmp_path, caplog):
+    outputs = train(
+        road_data, tmp_path, "training.epochs=5", "training.optimizer=sgd",
+        "training.precision=fp32", resume=finished.checkpoint,
+    )  # fmt: skip
+    assert outputs.code == 0
+    assert "its moments begin anew" in caplog.text
+    moments = load_state(outputs.checkpoint).optimizer["state"].values()
+    assert {name for item in moments for name in item} == {"momentum_buffer"}
 
 
 def test_other_weights_under_the_same_name_are_another_run(road_data, flags, tmp_path):
