@@ -1,4 +1,4 @@
-"""How many bytes of request bodies are in memory, all connections together."""
+"""How many bytes of requests, or of replies, are in memory, all connections together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,9 @@ SMALL_BYTES = 1 << 20
 class BodyBudget:
     """Counts bytes as they arrive: a client that sends slowly holds what it has sent, no more."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, name: str = "requests") -> None:
         self.limit = limit
+        self.name = name
         self.held = 0
 
     @contextmanager
@@ -43,8 +44,8 @@ class BodyShare:
         budget = self._budget
         limit = budget.limit if self.held + count <= SMALL_BYTES else budget.limit * 3 // 4
         if budget.held + count > limit:
-            REFUSED.labels("bodies").inc()
-            raise Busy(f"busy: {budget.held:,} bytes of requests are being read; try again")
+            REFUSED.labels(f"bytes of {budget.name}").inc()
+            raise Busy(f"busy: {budget.held:,} bytes of {budget.name} are in memory; try again")
         self.held += count
         budget.held += count
 

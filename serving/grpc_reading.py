@@ -1,7 +1,7 @@
 """Reading the messages of gRPC: a few at once, so that memory is bounded, and in time.
 
 gRPC reads a whole message before a handler of one message is called, however many calls there are
-and however slowly they send. ModelInfer is therefore served as a stream that has one message: on
+and however slowly they send. Methods are therefore served as streams that have one message: on
 the wire they are the same, and here the handler says when it reads.
 """
 

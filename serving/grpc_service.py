@@ -19,7 +19,8 @@ from serving.grpc_messages import infer
 from serving.grpc_reading import MessageReader
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.model import FixedRepository, HonestDataPlane, Job
-from serving.refusals import BadInput, Refusal, TooLarge
+from serving.paced_reply import LARGE_BYTES
+from serving.refusals import BadInput, Refusal, TimedOut, TooLarge
 from serving.request_door import new_request_id
 from serving.served_model import ServedModel
 from serving.settings import Limits
@@ -70,7 +71,7 @@ class SegmentationServicer(InferenceServicer):
         services.add_GRPCInferenceServiceServicer_to_server(self, stock)
         handlers = {name: self._bounded(handler) for name, handler in stock.by_name.items()}
         # Bytes in, bytes out: parsing and serialising are for worker threads.
-        handlers["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self.infer)
+        handlers["ModelInfer"] = grpc.stream_stream_rpc_method_handler(self.infer)
         return handlers
 
     def _bounded(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
@@ -90,7 +91,7 @@ class SegmentationServicer(InferenceServicer):
             call, response_serializer=handler.response_serializer
         )
 
-    async def infer(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+    async def infer(self, messages: AsyncIterator[bytes], context: Any) -> None:
         """Infers one request; message and reply are serialised."""
         model = await self.dataplane.get_model(self.served.name)
         with model.bodies.share() as share:
@@ -99,7 +100,14 @@ class SegmentationServicer(InferenceServicer):
             max_pixels, check_version = self.limits.max_pixels, self.dataplane.check_version
             async with model.admission.place():
                 job = Job(lambda served: infer(served, body, max_pixels, check_version))
-                return await self.dataplane.do(self.served.name, job)
+                reply = await self.dataplane.do(self.served.name, job)
+        with model.replies.share() as share:
+            share.add(len(reply) if len(reply) > LARGE_BYTES else 0)
+            try:
+                async with asyncio.timeout(self.limits.time_limit_s + len(reply) / LARGE_BYTES):
+                    await context.write(reply)
+            except TimeoutError as error:
+                raise TimedOut("the reply was not read in time") from error
 
 
 class GrpcDoor(AsyncServerInterceptor):

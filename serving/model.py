@@ -14,6 +14,7 @@ from segmentor.contract import INPUT_NAME, OUTPUT_NAME
 from serving.admission import Admission
 from serving.body_budget import BodyBudget
 from serving.engines import EXACT
+from serving.paced_reply import REPLY_BUDGET
 from serving.refusals import Fixed, NotFound, NotReady
 from serving.served_model import ServedModel
 from serving.tensors import MASK_NAME
@@ -40,6 +41,7 @@ class SegmentationModel(Model):
         self.served = served
         self.admission = admission
         self.bodies = bodies
+        self.replies = BodyBudget(REPLY_BUDGET, "replies")
         self.ready = True
 
     def load(self) -> bool:

@@ -12,6 +12,7 @@ from serving.body_budget import BodyShare
 from serving.instances import read_instances
 from serving.model import HonestDataPlane, Job
 from serving.open_inference import read_request, write_reply
+from serving.paced_reply import paced
 from serving.prediction import Output, Picture, PredictionRequest, predict
 from serving.refusals import Busy
 from serving.replies import (
@@ -101,7 +102,9 @@ class PredictRoutes:
                 await discard_body(request, self.limits)
                 raise
             async with model.admission.place():
-                return await self.dataplane.do(model_name, Job(lambda served: work(served, body)))
+                job = Job(lambda served: work(served, body))
+                reply = await self.dataplane.do(model_name, job)
+        return paced(reply, model.replies, self.limits.time_limit_s)
 
     def _picture(
         self, model: ServedModel, body: bytes, output: Output, threshold: float | None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from refused import V1, assert_refused
@@ -14,6 +15,7 @@ from running_predictor import RunningPredictor, running_predictor
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
+from segmentor.image_io import encode_png
 from serving import http_protocol
 
 MIB = 1 << 20
@@ -51,8 +53,34 @@ def test_bodies_in_memory_are_bounded_and_small_ones_find_room(street_model, tmp
             replies = sorted(connection.recv(20)[9:12] for connection in connections)
         assert replies == [b"400", b"400", b"400", b"503"]  # read, and they were no images
         text = running.client.get("/metrics").text
-        assert 'segmentor_refused_total{reason="bodies"} 1.0' in text
+        assert 'segmentor_refused_total{reason="bytes of requests"} 1.0' in text
         assert running.client.post(V1, content=bytes(7 * MIB)).status_code == 400
+
+
+def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_path, scene_png):
+    image = encode_png(np.zeros((2000, 3000, 3), np.uint8))
+    path = f"{V1}?output=probability".encode()  # 72 MB
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(image)
+    with (
+        running_predictor(street_model, tmp_path, "--max_inflight=1") as running,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(8):
+            address = ("127.0.0.1", running.http_port)
+            connection = stack.enter_context(socket.create_connection(address, timeout=20))
+            connection.sendall(head + image)
+        deadline = time.monotonic() + 50
+        while "bytes of replies" not in running.client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert running.rss_mib() < 1200
+        assert running.client.post(V1, content=scene_png).status_code == 200
+        for name in ("probability", "mask"):
+            reply = running.client.post(f"{V1}?output={name}", content=scene_png)
+            assert reply.status_code == 200
+        stack.close()
+        reply = running.client.post(f"{V1}?output=probability", content=image)
+        assert len(reply.content) > 3 * 4 * 6_000_000
 
 
 @pytest.mark.parametrize(
