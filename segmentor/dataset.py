@@ -9,6 +9,7 @@ Reading is a `pread` at the recorded offset, so that any sample costs one seek.
 
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,6 +136,20 @@ class Dataset:
             for position, sample in enumerate(self.iter_samples())
             if position in wanted
         }
+
+    def sample_at(self, position: int) -> Sample:
+        """Returns the sample at a position of the order of writing, by one seek."""
+        start, end = self._line_ends[position : position + 2].tolist()
+        return Sample.from_json(json.loads(self._read(SAMPLES, start, end - start)))
+
+    @cached_property
+    def _line_ends(self) -> NDArray[np.int64]:
+        """Where each line of the samples ends, int64 (N + 1,), 0 first: 8 bytes a sample."""
+        ends = array("q", [0])
+        with (self.folder / SAMPLES).open("rb") as lines:
+            for line in lines:
+                ends.append(ends[-1] + len(line))
+        return np.frombuffer(ends, np.int64)
 
     def image_content(self, sample: Sample) -> bytes:
         """Returns the encoded image, as delivered."""

@@ -20,6 +20,8 @@ _WORDS = 4
 # as JPEG costs about 1; the next frame of a moving camera 10 and more.
 MAX_DIFFERENCE = 3.0
 _SIDE = 64
+# Kept at once, 4 KiB each: neighbours of a film are, whatever its length.
+_PICTURES = 1024
 # Of one word's equal values, each is compared with so many followers: all of a realistic set.
 _FOLLOWERS = 64
 
@@ -33,18 +35,17 @@ def near_duplicates_of(dataset: Dataset, hashes: NDArray[np.uint64]) -> list[tup
         dataset: The images.
         hashes: uint64 (N,), the perceptual hash of each sample in order; 0 is no hash.
     """
-    candidates = hash_pairs(hashes)
-    samples = dataset.samples_at(position for pair in candidates for position in pair)
 
     # As bytes, which they are: four times the pictures in the same memory.
-    @lru_cache(maxsize=4096)
+    @lru_cache(maxsize=_PICTURES)
     def levels(position: int) -> NDArray[np.uint8]:
-        image = dataset.image(samples[position], at_least=(_SIDE, _SIDE))
+        image = dataset.image(dataset.sample_at(position), at_least=(_SIDE, _SIDE))
         return grey_picture(image).astype(np.uint8)
 
     def picture(position: int) -> Picture:
         return levels(position).astype(np.float32)
 
+    candidates = hash_pairs(hashes)
     return [
         (left, right) for left, right in candidates if look_alike(picture(left), picture(right))
     ]

@@ -91,15 +91,14 @@ class LabelQuality:
         Each comes with its sample's id.
         """
         equal = self._equal_images()
-        samples = dataset.samples_at(position for pair in [*equal, *pairs] for position in pair)
         for kind, found in (("duplicate image", equal), ("near duplicate", pairs)):
             for left, right in found:
-                one, other = samples[left], samples[right]
+                one, other = dataset.sample_at(left), dataset.sample_at(right)
                 is_same = one.image_digest == other.image_digest
                 if is_same != (kind == "duplicate image"):
                     continue
                 text = f"{other.id}: {LOOKS[kind]} {one.id}"
-                if kind == "near duplicate":
+                if kind == "near duplicate" and len(self.near_duplicates) < LISTED:
                     self.near_duplicates.append((left, right))
                 self._count([Finding(kind, text)])
                 yield other.id, Finding(kind, text)

@@ -36,6 +36,7 @@ def test_samples_come_back_as_they_were_written(tmp_path):
     for i, sample in enumerate(dataset.samples):
         pixels = rng.integers(0, 256, (12, 17, 3), np.uint8)
         mask = rng.integers(0, 2, (12, 17), np.uint8)
+        assert dataset.sample_at(i) == sample
         assert sample.size == (12, 17)
         assert sample.extension == ("png" if i % 2 else "jpg")
         assert sample.class_pixels == (int((mask == 0).sum()), int((mask == 1).sum()))
