@@ -143,6 +143,29 @@ def refuse_foreign_folder(path: Path) -> None:
     )
 
 
+def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path]) -> None:
+    """Refuses an output folder that is, or holds, another path of the step; call it before work.
+
+    Args:
+        folders: The folders that are replaced, by flag.
+        others: The step's other paths, inputs and outputs, by flag.
+
+    Raises:
+        ConfigError: what is there would be lost.
+    """
+    real = {flag: path.resolve() for flag, path in {**others, **folders}.items()}
+    for flag in folders:
+        for other in (name for name in real if name != flag):
+            if real[other] == real[flag] or real[flag] in real[other].parents:
+                is_same = real[other] == real[flag]
+                raise ConfigError(
+                    f"{flag} {folders[flag]}",
+                    f"the place of {other} too" if is_same else f"a folder that holds {other}",
+                    "a folder of its own",
+                    "an output replaces what is there",
+                )
+
+
 @contextlib.contextmanager
 def output_file(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling file; renames it to `path` at the end, removes it on an error."""

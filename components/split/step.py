@@ -11,17 +11,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.cli import ArtifactMetadata, output_file, output_folder
-from components.split.grouping import group_samples
+from components.cli import (
+    ArtifactMetadata,
+    output_file,
+    output_folder,
+    refuse_foreign_folder,
+    refuse_shared_folders,
+)
+from components.split.grouping import divide
 from components.split.leak_audit import find_leaks
 from components.split.sample_table import SampleTable, read_table
 from components.split.split_report import SplitFacts, warnings_of, write_split_report
-from components.split.splitting import SPLITS, assign_units, parse_ratios
+from components.split.splitting import SPLITS, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
 from segmentor.dataset import Dataset, Sample
 from segmentor.dataset_writer import DatasetWriter
-from segmentor.errors import SplitError
 from segmentor.near_duplicates import near_duplicates_of
 from segmentor.progress import track
 
@@ -49,8 +54,10 @@ def run(request: Request) -> ArtifactMetadata:
 
     Raises:
         SplitError: fewer groups than splits, or subsets that are no splits.
+        ConfigError: ratios that are none, or an output in the place of something else.
     """
     ratios = parse_ratios(request.ratios)
+    _check_outputs(request)
     dataset = Dataset(request.dataset)
     samples = partial(_samples, dataset, request.honour_subsets)
     table = read_table(samples(), len(dataset.label_map))
@@ -101,19 +108,20 @@ def assign(
     if request.honour_subsets:
         splits, made_up = assign_subsets(table, ratios, request.seed, links)
         return splits, "by the export's own subsets", made_up
-    grouped = group_samples(table, links)
-    count = len(grouped.units.samples)
-    try:
-        chosen = assign_units(grouped.units, ratios, request.seed)
-    except SplitError as error:
-        if table.group_count == count:
-            raise
-        found = f"{error.found}, after {table.group_count} were joined"
-        found += " because images look the same"
-        remedy = "near_duplicates=report keeps such images apart"
-        raise SplitError(error.where, found, error.expected, remedy) from error
+    splits, count = divide(table, links, ratios, request.seed)
     rule = f"{count:,} groups divided with seed {request.seed}"
-    return chosen[grouped.unit_of_sample], rule, ""
+    if count < table.group_count:
+        joined = "joined where images are equal or look the same"
+        rule = f"{table.group_count:,} groups, {joined} to {rule}"
+    return splits, rule, ""
+
+
+def _check_outputs(request: Request) -> None:
+    folders = {f"--{s}": path for s, path in zip(SPLITS, request.outputs, strict=True)}
+    others = {"--dataset": request.dataset, "--split-report": request.split_report}
+    refuse_shared_folders(folders, others)
+    for folder in request.outputs:
+        refuse_foreign_folder(folder)
 
 
 def _samples(dataset: Dataset, honour_subsets: bool) -> Iterator[Sample]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.split.grouping import group_samples
+from components.split.grouping import divide
 from components.split.sample_table import SampleTable
-from components.split.splitting import SPLITS, assign_units
+from components.split.splitting import SPLITS
 from segmentor.errors import SplitError
 
 _WORDS = {
@@ -75,5 +75,4 @@ def _divide(
         how = "image by image"
     row_of = dict(zip(positions.tolist(), range(len(positions)), strict=True))
     links = [(row_of[a], row_of[b]) for a, b in pairs if a in row_of and b in row_of]
-    grouped = group_samples(part, links)
-    return assign_units(grouped.units, shares.tolist(), seed)[grouped.unit_of_sample], how
+    return divide(part, links, shares.tolist(), seed)[0], how

@@ -94,9 +94,56 @@ def test_groups_joined_into_too_few_are_explained(
     entries.append(("c", "c", "", picture(5), ALL))
     assert run_split(write_dataset(tmp_path / "dataset", entries), tmp_path) == 3
     error = capfd.readouterr().err
-    assert "2 groups, after 3 were joined because images look the same" in error
+    assert "2 groups, after 3 were joined because images are equal or look the same" in error
+    assert "(a and b), expected at least 3" in error
     assert "near_duplicates=report" in error
     assert not (tmp_path / "train").exists()
+
+
+def test_groups_joined_by_equal_images_get_advice_that_helps(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # One calibration picture in each task.
+    entries = [(f"{t}/{n}", t, "", picture(10 * i + n), ALL)
+               for i, t in enumerate("xyz") for n in range(3)]  # fmt: skip
+    entries += [(f"{t}/calibration", t, "", picture(99), ALL) for t in "xyz"]
+    source = write_dataset(tmp_path / "dataset", entries)
+    assert run_split(source, tmp_path, "--near-duplicates", "report") == 3
+    error = capfd.readouterr().err
+    assert "1 group, after 3 were joined" in error
+    assert "(x/calibration and y/calibration, y/calibration and z/calibration)" in error
+    assert "delete the copies in CVAT, or choose a finer group_pattern" in error
+    assert "near_duplicates=report" not in error
+    same = [(f"{n}", f"{n}", "", picture(0), ALL) for n in range(4)]
+    assert run_split(write_dataset(tmp_path / "same", same), tmp_path) == 3
+    assert "label images that differ" in capfd.readouterr().err
+
+
+def test_groups_that_images_join_are_counted_in_the_report(tmp_path: Path) -> None:
+    split(near_copies(tmp_path / "dataset"), tmp_path)
+    text = "24 groups, joined where images are equal or look the same to 12 groups divided"
+    assert text in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flag", "place", "message"),
+    [
+        ("--train", "dataset", "the place of --dataset too"),
+        ("--test", "val", "the place of --test too"),
+        ("--train", "val/../val", "the place of --val too"),
+        ("--train", "", "a folder that holds --dataset,"),
+        ("--split-report", "val/report.html", "a folder that holds --split-report,"),
+    ],
+)
+def test_an_output_in_the_place_of_another_path_is_refused(
+    flag: str, place: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = drives(tmp_path / "dataset")
+    before = sorted(path.read_bytes() for path in source.iterdir())
+    assert run_split(source, tmp_path, flag, str(tmp_path / place)) == 3
+    assert message in capfd.readouterr().err
+    assert sorted(path.read_bytes() for path in source.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 def executor_input(folder: Path) -> str:

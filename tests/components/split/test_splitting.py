@@ -51,6 +51,7 @@ groups_of_samples = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(groups_of_samples, st.integers(0, 3))
 def test_no_split_is_empty_and_the_same_seed_gives_the_same_answer(
     groups: list[tuple[int, set[int]]], seed: int
@@ -179,7 +180,11 @@ def test_classes_keep_their_shares() -> None:
 
 
 def test_fewer_groups_than_splits_are_refused_with_what_to_do() -> None:
+    groups = Units(np.array([5, 2]), np.ones((2, 1), np.int64))
     with pytest.raises(SplitError, match=r"2 groups, expected at least 3, .* group_pattern"):
+        assign_units(groups, RATIOS, 0)
+    # No pattern makes three groups of two images.
+    with pytest.raises(SplitError, match=r"2 images, expected at least 3, .*; label more images"):
         assign_units(single(2), RATIOS, 0)
     assert set(assign_units(single(2), (0.5, 0.5, 0.0), 0).tolist()) == {0, 1}
 
@@ -215,3 +220,25 @@ def test_samples_of_a_group_of_an_image_and_of_a_pair_are_one_unit() -> None:
     assert grouped.units.samples.tolist() == [2, 2, 2]
     assert grouped.units.classes.tolist() == [[2, 2, 2], [2, 1, 2], [2, 2, 2]]
     assert len(SPLITS) == 3
+
+
+def lacking(present: NDArray[np.bool_], divisions: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Counts what each of (D, U) lacks: classes of three units in a split, and any in train."""
+    needed = present[:, present.sum(axis=0) >= 3]
+    parts = [divisions == split for split in range(3)]
+    missing = [(part @ needed == 0).sum(axis=1) for part in parts]
+    return np.sum(missing, axis=0) + (parts[0] @ present[:, present.any(axis=0)] == 0).sum(axis=1)
+
+
+def test_nine_groups_of_any_size_miss_no_class_that_some_division_of_those_sizes_has() -> None:
+    random = np.random.default_rng(0)
+    divisions = np.array(list(itertools.product(range(3), repeat=9)), np.int8)
+    for seed in range(40):
+        sizes = random.integers(1, 6, 9)
+        present = random.random((9, 4)) < random.uniform(0.15, 0.6, 4)
+        chosen = assign_units(Units(sizes, present * sizes[:, None]), RATIOS, seed)
+        same = np.all(
+            [(divisions == s) @ sizes == (chosen == s) @ sizes for s in (0, 1, 2)], axis=0
+        )
+        if lacking(present, chosen[None])[0]:
+            assert lacking(present, divisions[same]).min() > 0
