@@ -7,6 +7,8 @@ STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum
 # Idle OpenMP threads spin; on two cores they make steps many times slower.
 export OMP_NUM_THREADS ?= 2
 export NO_ALBUMENTATIONS_UPDATE = 1
+# Most tests wait for a process of one thread. Whole files go to a process, for their fixtures' sake.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 
@@ -41,11 +43,11 @@ check: setup ## lint, types and walls alone (what pre-commit runs)
 
 .PHONY: test
 test: check ## lint, types, walls, and every test that is quick and needs no Docker
-	$(BIN)/python -m pytest -m 'not slow and not docker and not cluster'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not docker and not cluster'
 
 .PHONY: test-slow
 test-slow: setup ## the end-to-end tests on real data (CI always runs them)
-	$(BIN)/python -m pytest -m 'slow and not docker and not cluster'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'slow and not docker and not cluster'
 
 .PHONY: format
 format: setup ## format the code and sort imports

@@ -83,12 +83,13 @@ def test_a_training_that_fails_fails_the_run_in_its_own_words(pipeline, tmp_path
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_sweep_carries_the_better_training_on_to_a_published_model(tmp_path, store_environment):
+    short = "processing.size=[64,96] model=tiny"
     values = {
         "source": str(write_small_export(tmp_path / "export.zip")),
         "group_pattern": GROUP_PATTERN,
         "override_sets": [
-            "training.epochs=1 training.learning_rate=0.0000001",
-            "training.epochs=3",
+            f"{short} training.epochs=1 training.learning_rate=0.0000001",
+            f"{short} training.epochs=3",
         ],
         "min_iou": 0.0,
         "model_name": "swept",
