@@ -3,12 +3,15 @@
 import argparse
 import math
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from segmentor.errors import SegmentorError
 
 EXIT_KNOWN_ERROR = 3
+EXIT_TERMINATED = 143
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -64,12 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.enable_grpc and arguments.http_port == arguments.grpc_port:
         parser.error(f"--http_port and --grpc_port are both {arguments.http_port}")
+    # Until the server takes over: the first process of a container has no default for it, and a pod
+    # that is ended while it loads its model would go on until it is killed.
+    signal.signal(signal.SIGTERM, _end)
     try:
         _serve(arguments)
     except SegmentorError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_KNOWN_ERROR
     return 0
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(EXIT_TERMINATED)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
