@@ -107,7 +107,9 @@ def map_classes(
             _WHERE, "no class but background", "at least one", f"labels: {_listed(names)}"
         )
     if len(order) > MAX_TARGETS:
-        raise LabelMapError("label map", f"{len(order)} classes", f"at most {MAX_TARGETS}")
+        remedy = "name those you want with classes (or label_map)"
+        found, expected = f"{len(order)} classes", f"at most {MAX_TARGETS}"
+        raise LabelMapError("label map", found, expected, remedy)
     colours = _colours(order, classes, chosen, rules)
     label_map = LabelMap(tuple(LabelClass(n, c) for n, c in zip(order, colours, strict=True)))
     index = {name: position for position, name in enumerate(order)} | {IGNORE: IGNORE_INDEX}

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from segmentor.errors import DataError
 
@@ -22,7 +23,8 @@ def local_copy(source: str, beside: Path) -> Iterator[Path]:
         StoreError: nothing at the URI, or the store is away.
     """
     if "://" not in source or source.startswith("file://"):
-        yield Path(source.removeprefix("file://"))
+        is_uri = source.startswith("file://")
+        yield Path(unquote(source.removeprefix("file://")) if is_uri else source)
         return
     # The client takes as long to import as all else of this step.
     from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri

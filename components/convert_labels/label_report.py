@@ -99,7 +99,7 @@ def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> No
         )
         if not images and label.name != BACKGROUND and not quality.problems:
             report.notice(
-                f"Class '{label.name}' is in no image: nothing can learn it. "
+                f"Class '{label.name}' is in no image: train would refuse it. "
                 "Leave it out of classes, unless this data is only to test with."
             )
         elif images and share < RARE:
@@ -155,7 +155,7 @@ def _sizes(report: Report, quality: LabelQuality) -> None:
     report.table(["width x height", "images", "of all"], rows)
     if len(quality.sizes) > 12:
         report.paragraph(f"and {len(quality.sizes) - 12:,} other sizes")
-    if len(quality.sizes) > 1:
+    if len({height * width for height, width in quality.sizes}) > 1:
         report.chart(_size_histogram(quality), "Images by their number of pixels.")
 
 

@@ -52,7 +52,9 @@ def _classes(export: Export, mapping: ClassMapping) -> list[tuple[str, str]]:
 
 def _policies(request: Request, export: Export) -> list[tuple[str, str]]:
     empty = f"{_EMPTY_IMAGES[request.empty_images]} (empty_images={request.empty_images})"
-    wrong = "left out (bad_samples=skip)" if request.skip_bad_samples else "refused"
+    wrong = (
+        "left out (bad_samples=skip)" if request.skip_bad_samples else "refused (bad_samples=fail)"
+    )
     policies = [("images without labels", empty), ("samples that are wrong", wrong)]
     if has_unlabelled(export.classes, export.is_complete):
         policies.append(

@@ -83,6 +83,8 @@ def run(request: Request) -> ArtifactMetadata:
             figures = metrics(quality)
             with output_file(request.label_metrics) as file:
                 file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for text in warnings.get("warnings", "").splitlines():
+        logger.warning("%s", text)
     logger.info("converted samples=%d digest=%s", quality.samples, digest)
     metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
     return {"dataset": metadata, "label_metrics": figures, "label_report": warnings}

@@ -12,6 +12,7 @@ LABEL_MAP = "labelmap.txt"
 _MASKS = "SegmentationClass"
 _IMAGES = "JPEGImages"
 _LISTS = "ImageSets/Segmentation"
+_BOXES = "Annotations"
 
 
 def recognises(files: SourceFiles) -> bool:
@@ -36,6 +37,13 @@ def read(files: SourceFiles) -> Export:
                 mask = masks.get(name)
                 yield Item(name, ColourLabel(files[mask]) if mask else None, subset)
 
+    if not masks and files.below(_BOXES):
+        raise DataError(
+            files.where,
+            f"Pascal VOC 1.1 ({_BOXES}/), which has boxes and no masks",
+            "Segmentation mask 1.1",
+            "export as CVAT for images 1.1",
+        )
     listed = _listed_once(lists, f"{files.where}: {_LISTS}")
     lost = sorted(set(masks) - listed)
     if lost:

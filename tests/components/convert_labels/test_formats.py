@@ -273,3 +273,16 @@ def test_a_black_label_takes_unlabelled_pixels_and_the_report_says_so(tmp_path: 
     convert(write_zip(tmp_path / "e.zip", files), tmp_path)
     report = (tmp_path / "label-report").read_text()
     assert "Label &#x27;asphalt&#x27; is black, and so are pixels without a label" in report
+
+
+def test_an_export_of_boxes_alone_is_called_by_its_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "labelmap.txt": "background:0,0,0::\ncar:1,2,3::\n",
+        "ImageSets/Segmentation/default.txt": "a\n",
+        "Annotations/b.xml": "<annotation/>",
+        "JPEGImages/a.png": encoded((20, 30), "a.png"),
+    }
+    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert "Pascal VOC 1.1 (Annotations/), which has boxes and no masks" in error

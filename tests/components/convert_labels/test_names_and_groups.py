@@ -193,3 +193,8 @@ def test_groups_come_from_a_pattern_in_the_name(
     assert "of '(x)?' in 8 image names (drive_0_0000, " in error
     error = failure(capfd, export, tmp_path / "c", "--group-pattern", "(")
     assert "parameter group_pattern: '(' (missing ), unterminated subpattern" in error
+
+
+def test_a_file_uri_may_have_its_spaces_written_out(tmp_path: Path) -> None:
+    images_export(many_images(1), tmp_path / "my task.zip")
+    assert len(convert((tmp_path / "my task.zip").as_uri(), tmp_path)) == 1
