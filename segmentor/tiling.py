@@ -1,8 +1,8 @@
 """Large images under the `native` policy: overlapping tiles, blended, in memory bounded by a tile.
 
-An image up to LIMIT_PIXELS is one forward pass, exactly as without tiling. A larger one is cut
-into tiles that overlap; across an overlap the weight of one tile falls linearly to zero while its
-neighbour's rises to one, so that no seam is left where two tiles disagree.
+An image of no more pixels than a tile is one forward pass, exactly as without tiling. A larger one
+is cut into tiles that overlap; across an overlap the weight of one tile falls linearly to zero
+while its neighbour's rises to one, so that no seam is left where two tiles disagree.
 """
 
 import math
@@ -24,13 +24,11 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def is_tiled(contract: ModelContract, size: tuple[int, int]) -> bool:
     """True when an image of this (height, width) is run in tiles.
 
-    Two tiles and a quarter are the limit: one pass of less costs no more memory than the tiles of
-    a large image. It counts what the network sees: an image of one row is padded to many.
+    It counts what the network sees: an image of one row is padded to many.
     """
     stride = contract.input.stride
     height, width = (math.ceil(length / stride) * stride for length in size)
-    limit = (tile_side(contract) * 3 // 2) ** 2
-    return contract.input.size_policy == "native" and height * width > limit
+    return contract.input.size_policy == "native" and height * width > tile_side(contract) ** 2
 
 
 def tile_side(contract: ModelContract) -> int:

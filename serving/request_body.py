@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from serving.body_budget import BodyShare
 from serving.refusals import BadInput, Encoded, TooLarge, TooSlow
@@ -63,6 +63,34 @@ async def read_upload(request: Request, limits: Limits, share: BodyShare) -> byt
         return await upload.read()
     finally:
         await form.close()
+
+
+@asynccontextmanager
+async def while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancels what runs in the block when the client goes, once its body has been read.
+
+    Raises:
+        ClientDisconnect: it has gone.
+    """
+    task, is_gone = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal is_gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        is_gone = True
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if not is_gone:
+            raise
+        raise ClientDisconnect from error
+    finally:
+        watcher.cancel()
 
 
 async def discard_body(request: Request, limits: Limits) -> None:

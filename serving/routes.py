@@ -24,7 +24,7 @@ from serving.replies import (
     identity,
     request_for,
 )
-from serving.request_body import discard_body, read_body, read_upload
+from serving.request_body import discard_body, read_body, read_upload, while_connected
 from serving.served_model import ServedModel
 from serving.settings import Limits
 from serving.tensors import output_tensors, read_pictures
@@ -101,7 +101,7 @@ class PredictRoutes:
                 share.release()
                 await discard_body(request, self.limits)
                 raise
-            async with model.admission.place():
+            async with while_connected(request), model.admission.place():
                 job = Job(lambda served: work(served, body))
                 reply = await self.dataplane.do(model_name, job)
         return paced(reply, model.replies, self.limits.time_limit_s)

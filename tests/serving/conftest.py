@@ -35,6 +35,16 @@ def predictor(
 
 
 @pytest.fixture(scope="session")
+def native_predictor(
+    road_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningPredictor]:
+    """A predictor of the binary model with one worker, for images that take it long."""
+    folder = tmp_path_factory.mktemp("native")
+    with running_predictor(road_model, folder, "--max_inflight=1") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def scene() -> NDArray[np.uint8]:
     """A drawn scene, RGB uint8 (90, 130, 3): neither the network's size nor its shape."""
     return draw_scene(7, (90, 130))[0]

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from refused import LENGTH, V1, V2, assert_refused, tensor
-from running_predictor import running_predictor
 
 from segmentor.image_io import decode_index, encode_png
 from serving.json_body import MAX_VALUES
@@ -97,12 +96,12 @@ def wide_strip() -> np.ndarray:
     return np.zeros((2, 30_000), np.uint8)
 
 
-def test_an_image_of_one_row_runs_in_tiles_under_the_native_policy(road_model, tmp_path):
-    with running_predictor(road_model, tmp_path) as running:
-        before = running.rss_mib()
-        reply = running.client.post(V1, content=encode_png(np.zeros((1, 300_000), np.uint8)))
-        assert decode_index(reply.content).shape == (1, 300_000)
-        assert running.rss_mib() - before < GROWTH_MIB
+def test_an_image_of_one_row_runs_in_tiles_under_the_native_policy(native_predictor):
+    before = native_predictor.rss_mib()
+    body = encode_png(np.zeros((1, 300_000), np.uint8))
+    reply = native_predictor.client.post(V1, content=body)
+    assert decode_index(reply.content).shape == (1, 300_000)
+    assert native_predictor.rss_mib() - before < GROWTH_MIB
 
 
 def test_outputs_as_lists_are_bounded(predictor, wide_png):

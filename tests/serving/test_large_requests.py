@@ -5,16 +5,14 @@ import time
 
 import httpx
 import numpy as np
-import pytest
 from raw_grpc import call, request
 from refused import UPLOAD, V1
-from running_predictor import running_predictor
 
 from segmentor.image_io import encode_png
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_small_request_does_not_wait_behind_large_ones(road_model, tmp_path, scene_png, workers):
+def test_a_small_request_does_not_wait_behind_large_ones(native_predictor, scene_png):
+    running = native_predictor
     large = encode_png(np.zeros((2000, 3500), np.uint8))  # in tiles
     ends = []
 
@@ -22,20 +20,19 @@ def test_a_small_request_does_not_wait_behind_large_ones(road_model, tmp_path, s
         assert httpx.post(running.url + path, timeout=60, **body).status_code == 200
         ends.append(time.monotonic())
 
-    with running_predictor(road_model, tmp_path, f"--max_inflight={workers}") as running:
-        threads = [
-            threading.Thread(target=ask, args=(V1,), kwargs={"content": large}),
-            threading.Thread(target=ask, args=(UPLOAD,), kwargs={"files": {"file": large}}),
-            threading.Thread(target=call, args=(running.grpc_port, request(large))),
-        ]
-        for thread in threads:
-            thread.start()
-        while "segmentor_in_flight 1.0" not in running.client.get("/metrics").text:
-            time.sleep(0.01)
-        for _ in range(3):
-            assert running.client.post(V1, content=scene_png).status_code == 200
-        small_end = time.monotonic()
-        for thread in threads:
-            thread.join()
+    threads = [
+        threading.Thread(target=ask, args=(V1,), kwargs={"content": large}),
+        threading.Thread(target=ask, args=(UPLOAD,), kwargs={"files": {"file": large}}),
+        threading.Thread(target=call, args=(running.grpc_port, request(large))),
+    ]
+    for thread in threads:
+        thread.start()
+    while "segmentor_in_flight 1.0" not in running.client.get("/metrics").text:
+        time.sleep(0.01)
+    for _ in range(3):
+        assert running.client.post(V1, content=scene_png).status_code == 200
+    small_end = time.monotonic()
+    for thread in threads:
+        thread.join()
     assert len(ends) == 2
     assert small_end < min(ends)

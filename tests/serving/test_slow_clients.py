@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
@@ -57,6 +58,33 @@ def test_bodies_in_memory_are_bounded_and_small_ones_find_room(street_model, tmp
         assert running.client.post(V1, content=bytes(7 * MIB)).status_code == 400
 
 
+def test_clients_that_hang_up_leave_the_queue(native_predictor, scene_png):
+    running = native_predictor
+    image = encode_png(np.zeros((1000, 1000, 3), np.uint8))
+    head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            address = ("127.0.0.1", running.http_port)
+            stack.enter_context(socket.create_connection(address)).sendall(head + image)
+        wait_until(running, lambda queued: queued > 10)
+    wait_until(running, lambda queued: queued == 0, seconds=3)
+    assert running.client.post(V1, content=scene_png).status_code == 200
+    assert 'code="499"' in running.client.get("/metrics").text
+
+
+def wait_until(
+    running: RunningPredictor, holds: Callable[[float], bool], seconds: float = 10
+) -> None:
+    end = time.monotonic() + seconds
+    while not holds(float(re.findall(r"\nsegmentor_queued (\S+)", metrics_of(running))[0])):
+        assert time.monotonic() < end, metrics_of(running)
+        time.sleep(0.02)
+
+
+def metrics_of(running: RunningPredictor) -> str:
+    return running.client.get("/metrics").text
+
+
 def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_path, scene_png):
     image = encode_png(np.zeros((2000, 3000, 3), np.uint8))
     path = f"{V1}?output=probability".encode()  # 72 MB
@@ -65,7 +93,7 @@ def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_pa
         running_predictor(street_model, tmp_path, "--max_inflight=1") as running,
         contextlib.ExitStack() as stack,
     ):
-        for _ in range(8):
+        for _ in range(6):
             address = ("127.0.0.1", running.http_port)
             connection = stack.enter_context(socket.create_connection(address, timeout=20))
             connection.sendall(head + image)
