@@ -55,9 +55,9 @@ def _box(shape: Shape) -> tuple[float, float, float, float] | None:
         half_width = math.hypot(radius_x * math.cos(angle), radius_y * math.sin(angle))
         half_height = math.hypot(radius_x * math.sin(angle), radius_y * math.cos(angle))
         return x - half_width, y - half_height, x + half_width, y + half_height
-    points = np.array(corners(shape)) if shape.kind == "box" else values
+    points = corners(shape) if shape.kind == "box" else values.tolist()
     xs, ys = points[::2], points[1::2]
-    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _box_of_runs(shape: Shape) -> tuple[float, float, float, float] | None:
