@@ -42,9 +42,9 @@ def peak_of(dataset: Dataset, hashes: np.ndarray) -> int:
 def test_memory_does_not_grow_with_near_duplicates(tmp_path: Path, monkeypatch) -> None:
     # Fewer are kept than either has, so that all that grows is a pair and an offset each.
     monkeypatch.setattr(near_duplicates, "_PICTURES", 64)
-    few, many = (look_alikes(tmp_path / str(count), count) for count in (150, 900))
+    few, many = (look_alikes(tmp_path / str(count), count) for count in (80, 320))
     near_duplicates_of(*few)  # imports what it needs
-    assert peak_of(*many) < peak_of(*few) + 750 * 300
+    assert peak_of(*many) < peak_of(*few) + 240 * 300
 
 
 def test_pictures_that_share_a_hash_and_nothing_else_are_no_pair(tmp_path: Path) -> None:

@@ -73,3 +73,12 @@ def test_skeletons_of_coco_keypoints_are_counted_and_not_painted(tmp_path: Path)
     assert (
         "Skeleton annotations (no area: not painted): 1" in (tmp_path / "label-report").read_text()
     )
+
+
+def test_a_broken_annotation_is_told_with_its_image_label_and_box(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"segmentation": [[1, 2, 3]], "bbox": [4, 7, 9, 9]}
+    path = coco_zip(tmp_path / "e.zip", instances_train=coco("a.png", **broken))
+    error = failure(capfd, path, tmp_path)
+    assert "1 problem: a.png, shape 1 ('car' at x 4, y 7): an odd count of coordinates" in error
