@@ -29,7 +29,7 @@ from components.convert_labels.label_pixels import (
 from components.convert_labels.painting import paint
 from components.convert_labels.source_files import SourceFile
 from components.convert_labels.worker_processes import worker_context
-from segmentor.errors import DataError, ImageError, SegmentorError
+from segmentor.errors import DataError, ImageError, ImageSizeError, SegmentorError
 from segmentor.image_io import ImageHeader, decode_image, read_header
 from segmentor.masks import count_classes, encode_mask
 from segmentor.perceptual_hash import HASHED_SIZE, perceptual_hash
@@ -101,8 +101,10 @@ def convert_job(job: Job, mapping: ClassMapping, tables: PixelTables) -> Convert
 def _problem(job: Job, error: SegmentorError) -> str:
     place = job.label.where if isinstance(job.label, ShapesLabel) else job.id
     text = problem_at(place, error)
+    if isinstance(error, ImageSizeError):
+        return f"{text}; cut it into tiles and label these, or delete the image in CVAT"
     if isinstance(error, ImageError) and not error.remedy:
-        text += "; put the whole file into the export again, or delete the image in CVAT"
+        return f"{text}; put the whole file into the export again, or delete the image in CVAT"
     return text
 
 

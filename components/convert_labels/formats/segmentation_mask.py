@@ -78,7 +78,7 @@ def _listed_once(lists: list[tuple[str, list[str]]], where: str) -> set[str]:
     if twice:
         raise DataError(
             where,
-            f"{len(twice):,} names in several lists: {', '.join(twice[:3])}",
+            f"names in several lists: {', '.join(twice[:3])}{', ...' if len(twice) > 3 else ''}",
             "each name in one, as the export has one image and one mask of a name",
             "export as CVAT for images 1.1, or task by task; take lists out that repeat others",
         )

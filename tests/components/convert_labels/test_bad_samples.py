@@ -89,7 +89,7 @@ def test_a_gigantic_image_is_refused_from_its_header(
     task = Task({"x.png": (40_000, 60_000)}, {"x.png": [BOX]})
     files = {"annotations.xml": cvat_xml(task), "images/x.png": bytes(content)}
     error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
-    assert "60000 x 40000 pixels, expected at most 200,000,000 pixels" in error
+    assert "60000 x 40000 pixels, expected at most 200,000,000 pixels; cut it into tiles" in error
 
 
 @pytest.mark.parametrize(

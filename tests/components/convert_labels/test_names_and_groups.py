@@ -161,7 +161,7 @@ def test_a_name_in_several_lists_of_a_mask_export_is_refused(
         **{f"ImageSets/Segmentation/{subset}.txt": "a\n" for subset in ("train", "val")},
     }
     error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
-    assert "1 names in several lists: 'a' (train and val)" in error
+    assert "names in several lists: 'a' (train and val)" in error
     assert "export as CVAT for images 1.1, or task by task" in error
 
 
