@@ -1,6 +1,5 @@
 """What is particular to a format: video tracks, KITTI, index masks, labelmaps, CamVid lists."""
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -9,11 +8,7 @@ import numpy as np
 import pytest
 
 from tests.components.convert_labels.label_builders import (
-    Drawn,
-    Task,
     camvid_export,
-    coco_export,
-    datumaro_export,
     encoded,
     image_files,
     images_export,
@@ -185,65 +180,6 @@ def test_an_image_without_an_index_mask_is_wrong_where_no_class_is_background(
     error = failure(capfd, export, tmp_path)
     assert "1 problem: b: no mask, expected a mask, as the classes have no background" in error
     assert masks_of(convert(export, tmp_path, "--empty-images", "skip")).keys() == {"a"}
-
-
-def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> None:
-    task = overlapping_boxes()
-    path = coco_export(task, tmp_path / "e.zip")
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    name = "annotations/instances_default.json"
-    content = json.loads(files[name])
-    # The annotations of both images alternate, stand before the images, and one belongs nowhere.
-    lists = [[a for a in content["annotations"] if a["image_id"] == i] for i in (1, 2)]
-    stray = {**lists[0][0], "image_id": 77}
-    mixed = [entry for pair in zip(*lists, strict=True) for entry in pair]
-    shuffled = {"annotations": [stray, *mixed], "categories": content["categories"]}
-    shuffled["images"] = content["images"]
-    files[name] = b"\xef\xbb\xbf" + json.dumps(shuffled).encode()
-    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
-    for name, mask in masks_of(dataset).items():
-        assert (mask == painted(task, f"{name}.png")).all()
-        assert len(np.unique(mask)) == 4
-    report = (tmp_path / "label-report").read_text()
-    assert "Annotations of images that are not listed (left out): 1" in report
-
-
-def test_points_of_datumaro_skeletons_are_no_classes_and_their_names_may_repeat(
-    tmp_path: Path,
-) -> None:
-    task = overlapping_boxes()
-    path = datumaro_export(task, tmp_path / "e.zip")
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    content = json.loads(files["annotations/default.json"])
-    # Two skeletons in front of the labels, with CVAT's own names of points: positions move by 4.
-    names = [("man", ""), ("1", "man"), ("dog", ""), ("1", "dog")]
-    skeletons = [{"name": name, "parent": parent} for name, parent in names]
-    content["categories"]["label"]["labels"][:0] = skeletons
-    for item in content["items"]:
-        for annotation in item["annotations"]:
-            annotation["label_id"] += 4
-    files["annotations/default.json"] = json.dumps(content).encode()
-    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
-    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
-    for name, mask in masks_of(dataset).items():
-        assert (mask == painted(task, f"{name}.png")).all()
-
-
-def test_boxes_of_datumaro_keep_their_group(tmp_path: Path) -> None:
-    task = overlapping_boxes()
-    for shape in task.shapes["a.png"]:
-        shape.group = 3
-    convert(datumaro_export(task, tmp_path / "e.zip"), tmp_path)
-    assert "group 3: car, road, traffic light" in (tmp_path / "label-report").read_text()
-
-
-def overlapping_boxes() -> Task:
-    images = {name: (20, 24) for name in ("a.png", "b.png")}
-    labels = ("road", "car", "traffic light")
-    boxes = [Drawn("box", label, [n, n, n + 9, n + 8]) for n, label in enumerate(labels)]
-    return Task(images, {"a.png": boxes, "b.png": boxes[::-1]})
 
 
 def test_a_subset_of_camvid_without_any_label_is_not_lost(tmp_path: Path) -> None:

@@ -1,12 +1,22 @@
-"""COCO and Datumaro: which of several JSON files are read, and none is left out unsaid."""
+"""What is particular to COCO and Datumaro: which JSON files are read, groups, skeletons."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.components.convert_labels.label_builders import encoded, write_zip
+from tests.components.convert_labels.label_builders import (
+    Drawn,
+    Task,
+    coco_export,
+    datumaro_export,
+    encoded,
+    painted,
+    write_zip,
+)
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
 
 SIZE = (20, 30)
@@ -82,3 +92,62 @@ def test_a_broken_annotation_is_told_with_its_image_label_and_box(
     path = coco_zip(tmp_path / "e.zip", instances_train=coco("a.png", **broken))
     error = failure(capfd, path, tmp_path)
     assert "1 problem: a.png, shape 1 ('car' at x 4, y 7): an odd count of coordinates" in error
+
+
+def overlapping_boxes() -> Task:
+    images = {name: (20, 24) for name in ("a.png", "b.png")}
+    labels = ("road", "car", "traffic light")
+    boxes = [Drawn("box", label, [n, n, n + 9, n + 8]) for n, label in enumerate(labels)]
+    return Task(images, {"a.png": boxes, "b.png": boxes[::-1]})
+
+
+def test_annotations_of_coco_find_their_images_in_any_order(tmp_path: Path) -> None:
+    task = overlapping_boxes()
+    path = coco_export(task, tmp_path / "e.zip")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    name = "annotations/instances_default.json"
+    content = json.loads(files[name])
+    # The annotations of both images alternate, stand before the images, and one belongs nowhere.
+    lists = [[a for a in content["annotations"] if a["image_id"] == i] for i in (1, 2)]
+    stray = {**lists[0][0], "image_id": 77}
+    mixed = [entry for pair in zip(*lists, strict=True) for entry in pair]
+    shuffled = {"annotations": [stray, *mixed], "categories": content["categories"]}
+    shuffled["images"] = content["images"]
+    files[name] = b"\xef\xbb\xbf" + json.dumps(shuffled).encode()
+    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    for name, mask in masks_of(dataset).items():
+        assert (mask == painted(task, f"{name}.png")).all()
+        assert len(np.unique(mask)) == 4
+    report = (tmp_path / "label-report").read_text()
+    assert "Annotations of images that are not listed (left out): 1" in report
+
+
+def test_points_of_datumaro_skeletons_are_no_classes_and_their_names_may_repeat(
+    tmp_path: Path,
+) -> None:
+    task = overlapping_boxes()
+    path = datumaro_export(task, tmp_path / "e.zip")
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(files["annotations/default.json"])
+    # Two skeletons in front of the labels, with CVAT's own names of points: positions move by 4.
+    names = [("man", ""), ("1", "man"), ("dog", ""), ("1", "dog")]
+    skeletons = [{"name": name, "parent": parent} for name, parent in names]
+    content["categories"]["label"]["labels"][:0] = skeletons
+    for item in content["items"]:
+        for annotation in item["annotations"]:
+            annotation["label_id"] += 4
+    files["annotations/default.json"] = json.dumps(content).encode()
+    dataset = convert(write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
+    for name, mask in masks_of(dataset).items():
+        assert (mask == painted(task, f"{name}.png")).all()
+
+
+def test_boxes_of_datumaro_keep_their_group(tmp_path: Path) -> None:
+    task = overlapping_boxes()
+    for shape in task.shapes["a.png"]:
+        shape.group = 3
+    convert(datumaro_export(task, tmp_path / "e.zip"), tmp_path)
+    assert "group 3: car, road, traffic light" in (tmp_path / "label-report").read_text()
