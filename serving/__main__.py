@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import signal
 import sys
@@ -91,6 +92,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     from serving.settings import MIB, Limits, Settings
 
     configure_logging(arguments.log_level)
+    # gRPC's own lines about clients that do it wrong are no JSON; what matters is an exception.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Its own threads would wait actively beside our workers, for resizes of 0.3 ms.
     cv2.setNumThreads(1)
     workers = arguments.max_inflight or available_cpus()

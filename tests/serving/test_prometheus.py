@@ -86,7 +86,9 @@ def test_every_panel_shows_something(prometheus, panel):
         expression = target["expr"].replace("$namespace", "models").replace("$pod", "scene-.*")
         values = query(prometheus, expression)
         assert bool(values) != (panel["title"] in EMPTY), expression
-        assert all(math.isfinite(value) for value in values), (expression, values)
+        # Of routes without requests there is none to be had.
+        shown = [value for value in values if math.isfinite(value)]
+        assert bool(shown) == bool(values), (expression, values)
 
 
 def test_the_dashboards_choices_are_filled(prometheus):
