@@ -7,7 +7,7 @@ training image measures memory, not learning.
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ CERTAIN_BITS = 18
 NO_FILM, UNSURE, CERTAIN = range(3)
 
 _Integers = NDArray[np.int64]
+# Judges each sample and the next by their hashes.
+_Judge = Callable[[NDArray[np.uint64]], NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,26 @@ class Leak:
     is_certain: bool
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Every number of every name, without the subset, in the order of the samples.
+
+    Of each number, the position of its sample, how many numbers follow, and a digest of the `rest`
+    of the name; of each sample, a digest of its name without all numbers.
+    """
+
+    numbers: _Integers
+    positions: _Integers
+    ends: _Integers
+    rests: NDArray[np.uint64]
+    templates: NDArray[np.uint64]
+
+
 def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
     """Returns the neighbours across splits in every numbered sequence, the closest first.
 
-    Any number in a name may be the one that counts frames (`aachen_000000_000019_leftImg8bit`).
+    Any number in a name may be the one that counts frames (`aachen_000000_000019_leftImg8bit`), or
+    all of them together.
     A sample belongs to the first sequence that looks like a film, tried as `_sequences` has them.
 
     Args:
@@ -59,55 +77,93 @@ def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
     """
     leaks: list[Leak] = []
     is_taken = np.zeros(len(table), np.bool_)
-    for numbers, positions in _sequences(table):
+    for numbers, positions, judge in _sequences(table, is_taken):
         free = ~is_taken[positions]
         for film in _films(numbers[free], positions[free], table):
-            verdicts = _verdicts(table.hashes[film[1]])
+            verdicts = judge(table.hashes[film[1]])
             if verdicts.any():
                 is_taken[film[1]] = True
                 leaks += _leaks_of(*film, verdicts, splits)
     return sorted(leaks, key=lambda leak: (not leak.is_certain, leak.gap, leak.left))
 
 
-def _sequences(table: SampleTable) -> Iterator[tuple[_Integers, _Integers]]:
-    """Yields sequences, samples whose names differ in one number: the numbers, and the positions.
+def _sequences(
+    table: SampleTable, is_taken: NDArray[np.bool_]
+) -> Iterator[tuple[_Integers, _Integers, _Judge]]:
+    """Yields sequences: the numbers, the positions, and who tells whether it is a film.
 
-    First those whose neighbours look most alike: along a film little changes, from one patient or
-    camera to the next much does. Two samples alone are no sequence if there is a longer one.
+    First samples whose names differ in one number, those whose neighbours look most alike before
+    others: along a film little changes, from one patient or camera to the next much does. Then
+    those whose names differ in several numbers, and last pairs: two samples alone are no sequence
+    if there is a longer one.
     """
-    numbers, positions, ends, keys = _numbers_in_names(table)
-    order = np.lexsort((positions, numbers, keys))
-    keys, numbers, positions, ends = (a[order] for a in (keys, numbers, positions, ends))
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
-    counts = np.diff(starts, append=len(keys))
-    starts, counts = starts[counts > 1], counts[counts > 1]
+    names = _numbers_in_names(table)
+    order = np.lexsort((names.positions, names.numbers, names.rests))
+    keys, numbers = names.rests[order], names.numbers[order]
+    positions, ends = names.positions[order], names.ends[order]
+    starts, counts = _runs(keys)
     bits, is_known = _bits_between(table.hashes[positions])
     totals = np.concatenate(([0], np.cumsum(np.where(is_known, bits, MAX_MEDIAN_BITS))))
     mean_bits = (totals[starts + counts - 1] - totals[starts]) / (counts - 1)
-    for index in np.lexsort((-counts, ends[starts], mean_bits, counts == 2)).tolist():
+    ranking = np.lexsort((-counts, ends[starts], mean_bits, counts == 2))
+    longer = int((counts > 2).sum())
+    for index in ranking[:longer].tolist():
         part = slice(starts[index], starts[index] + counts[index])
-        yield numbers[part], positions[part]
+        yield numbers[part], positions[part], _verdicts
+    yield from _sequences_of_several_numbers(names, is_taken)
+    for index in ranking[longer:].tolist():
+        part = slice(starts[index], starts[index] + counts[index])
+        yield numbers[part], positions[part], _verdicts
 
 
-def _numbers_in_names(
-    table: SampleTable,
-) -> tuple[_Integers, _Integers, _Integers, NDArray[np.uint64]]:
-    """Returns every number of every name, without the subset.
+def _sequences_of_several_numbers(
+    names: _Names, is_taken: NDArray[np.bool_]
+) -> Iterator[tuple[_Integers, _Integers, _Judge]]:
+    """Yields samples whose names are equal but for their numbers, as times are: `10-00-07.59`.
 
-    Beside it: the sample's position, how many numbers follow, and a digest of the rest of the name.
+    What counts as the number is the place in their order.
     """
+    counts = np.bincount(names.positions, minlength=len(names.templates))
+    firsts = np.cumsum(counts) - counts
+    for count in range(2, counts.max(initial=0) + 1):
+        positions = np.flatnonzero((counts == count) & ~is_taken)
+        table = names.numbers[firsts[positions][:, None] + np.arange(count)]  # (n, count)
+        # The last number of a name stands first.
+        order = np.lexsort((*table.T, names.templates[positions]))
+        table, positions = table[order], positions[order]
+        places = np.cumsum(np.append(0, (table[1:] != table[:-1]).any(axis=1)))[: len(positions)]
+        for start, length in zip(*_runs(names.templates[positions]), strict=True):
+            part = slice(start, start + length)
+            if length > 2 and (table[part] != table[start]).any(axis=0).sum() > 1:
+                yield places[part], positions[part], _verdicts_on_each
+
+
+def _runs(keys: NDArray[np.uint64]) -> tuple[_Integers, _Integers]:
+    """Returns where runs of equal sorted keys start, and their lengths; single keys are none."""
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
+    counts = np.diff(starts, append=len(keys))
+    return starts[counts > 1], counts[counts > 1]
+
+
+def _numbers_in_names(table: SampleTable) -> _Names:
     numbers, positions, ends = array("q"), array("q"), array("q")
-    keys = bytearray()
+    rests, templates = bytearray(), bytearray()
     for position, (sample_id, subset) in enumerate(zip(table.ids, table.subsets, strict=True)):
         name = sample_id.removeprefix(f"{subset}/") if subset else sample_id
+        templates += _digest(_NUMBER.sub("\0", name))
         for end, match in enumerate(reversed(list(_NUMBER.finditer(name)))):
-            rest = f"{name[: match.start()]}\0{name[match.end() :]}"
-            keys += hashlib.blake2b(rest.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            rests += _digest(f"{name[: match.start()]}\0{name[match.end() :]}")
             numbers.append(int(match.group()))
             positions.append(position)
             ends.append(end)
-    columns = (np.frombuffer(column, np.int64) for column in (numbers, positions, ends))
-    return *columns, np.frombuffer(bytes(keys), np.uint64)
+    return _Names(
+        *(np.frombuffer(column, np.int64) for column in (numbers, positions, ends)),
+        *(np.frombuffer(bytes(column), np.uint64) for column in (rests, templates)),
+    )
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _films(
@@ -154,6 +210,16 @@ def _verdicts(hashes: NDArray[np.uint64]) -> NDArray[np.int8]:
         return np.full(len(bits), CERTAIN if is_film else NO_FILM, np.int8)
     alone = np.select([bits <= CERTAIN_BITS, bits <= MAX_MEDIAN_BITS], [CERTAIN, UNSURE], NO_FILM)
     return np.where(is_known, alone, UNSURE).astype(np.int8)
+
+
+def _verdicts_on_each(hashes: NDArray[np.uint64]) -> NDArray[np.int8]:
+    """Judges as `_verdicts` does, and each pair of a film by itself too.
+
+    In the order of several numbers, a drive's last frame stands before the first of the next drive.
+    """
+    bits, is_known = _bits_between(hashes)
+    is_alike = is_known & (bits <= CERTAIN_BITS)
+    return np.where(is_alike, _verdicts(hashes), NO_FILM).astype(np.int8)
 
 
 def _bits_between(hashes: NDArray[np.uint64]) -> tuple[_Integers, NDArray[np.bool_]]:

@@ -110,7 +110,7 @@ def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
 def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     report.section(
         "Leak audit",
-        "Nearest frames of one sequence (names that differ in one number, images that look alike) "
+        "Nearest frames of one sequence (names that differ in numbers, images that look alike) "
         "across splits.",
     )
     if not facts.leaks:

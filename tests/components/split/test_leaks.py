@@ -1,6 +1,7 @@
 """Near duplicates and neighbouring frames: found, kept together, or warned of with pictures."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,47 @@ def test_films_of_many_cameras_are_told_from_the_cameras() -> None:
     by_frame = np.tile(np.array([0, 0, 1, 0] * 5, np.int8), 12)
     leaks = find_leaks(read_table(samples, 3), by_frame)
     assert len([leak for leak in leaks if leak.is_certain]) == 120
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda n: f"2024-05-01T10-0{n // 10}-{6 * (n % 10):02d}.{37 * n % 100:02d}Z_front",
+        lambda n: f"{1714557600 + n}.{n * 7919 % 1000000:06d}",
+        lambda n: f"cam0/20240501_1000{n:02d}_{n * 331 % 1000:03d}",
+    ],
+    ids=["fraction", "ros", "milliseconds"],
+)
+def test_times_count_the_frames_by_several_numbers_together(name: Callable[[int], str]) -> None:
+    frames = [replace(one, id=name(n)) for n, one in enumerate(film("{}", 1, 20))]
+    random = np.random.default_rng(0).permutation(20)
+    table = read_table([frames[n] for n in random], 3)
+    splits = np.array([0, 0, 1, 0] * 5, np.int8)
+    leaks = find_leaks(table, splits[random])
+    assert len(leaks) == 10
+    assert all(leak.is_certain and leak.gap == 1 for leak in leaks)
+    assert {abs(int(random[leak.left]) - int(random[leak.right])) for leak in leaks} == {1}
+
+
+def test_photographs_with_the_time_in_their_names_are_no_film() -> None:
+    random = np.random.default_rng(0)
+    names = [f"IMG_202405{n:02d}_{n * 4217 % 235959:06d}" for n in range(1, 31)]
+    hashes = [f"{value:016x}" for value in random.integers(1, 1 << 63, 30)]
+    samples = [sample(n, perceptual_hash=h) for n, h in zip(names, hashes, strict=True)]
+    assert not find_leaks(read_table(samples, 3), np.array([0, 1, 2] * 10, np.int8))
+    # The few of a short sequence are compared one by one.
+    assert not find_leaks(read_table(samples[:4], 3), np.array([0, 1, 2, 0], np.int8))
+
+
+def test_drives_named_by_time_and_split_by_drive_leak_nothing() -> None:
+    samples = [
+        replace(one, id=f"{drive:02d}_{n:02d}.{(37 * n + drive) % 100:02d}")
+        for drive in range(3)
+        for n, one in enumerate(film("{}", drive, 20))
+    ]
+    table = read_table(samples, 3)
+    assert not find_leaks(table, np.repeat([0, 1, 2], 20).astype(np.int8))
+    assert len(find_leaks(table, np.array([0, 0, 1, 0] * 15, np.int8))) == 30
 
 
 def test_subsets_whose_numbers_start_again_are_different_films() -> None:
