@@ -27,6 +27,8 @@ FORMATS = (
 )
 # A file of this name lies at the top of an export.
 _MARKS = ("annotations.xml", "labelmap.txt", "label_colors.txt")
+# A backup has one of these, and its annotations in no published format.
+_BACKUP = ("task.json", "project.json")
 _EXPECTED = (
     "CVAT for images or video 1.1 (annotations.xml), Segmentation mask 1.1 (labelmap.txt), "
     "COCO 1.0 or Datumaro 1.0 (annotations/*.json), CamVid 1.0 (label_colors.txt), KITTI road, "
@@ -61,6 +63,9 @@ def open_export(
             "one",
             "export the project as a whole, or convert one at a time",
         )
+    if any(PurePosixPath(name).name in _BACKUP for name in files):
+        remedy = "export the task or project as CVAT for images 1.1"
+        raise DataError(files.where, "a CVAT backup", "an export", remedy)
     top = sorted({name.split("/", 1)[0] for name in files})
     shown = ", ".join(top[:8]) + (", ..." if len(top) > 8 else "")
     raise DataError(files.where, f"no known export format ({shown})", _EXPECTED)
