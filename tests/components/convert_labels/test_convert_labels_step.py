@@ -101,12 +101,6 @@ def test_an_unknown_format_lists_what_was_found_and_what_is_known(
         (("a.xml", "b.xml"), "several annotation files: a.xml, b.xml, expected one; export the"),
     ],
 )
-def test_a_backup_is_told_from_an_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    files = {"task.json": "{}", "annotations.json": "[]", "data/a.png": encoded((4, 4), "a.png")}
-    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
-    assert "a CVAT backup, expected an export; export the task or project as CVAT for" in error
-
-
 def test_several_exports_in_one_folder_are_told_from_one(
     names: tuple[str, ...], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +108,12 @@ def test_several_exports_in_one_folder_are_told_from_one(
     xml = cvat_xml(plain_task()).encode()
     files = {name: export if name.endswith(".zip") else xml for name in names}
     assert message in failure(capfd, write_files(tmp_path / "folder", files), tmp_path)
+
+
+def test_a_backup_is_told_from_an_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    files = {"task.json": "{}", "annotations.json": "[]", "data/a.png": encoded((4, 4), "a.png")}
+    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert "a CVAT backup, expected an export; export the task or project as CVAT for" in error
 
 
 def test_images_without_labels_follow_the_policy(

@@ -157,6 +157,36 @@ def test_images_elsewhere_are_frames_too(tmp_path: Path, capfd: pytest.CaptureFi
     assert "frames 1..3, expected 0..2, as in CVAT; number them from 0 on" in error
 
 
+@pytest.mark.parametrize("in_project", [False, True])
+def test_images_of_frames_that_a_film_with_a_step_does_not_have_are_refused(
+    in_project: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"size": "4", "start_frame": "1", "stop_frame": "11", "frame_filter": "step=3"}
+    task = VideoTask("5" * in_project, "train", [(4, "road")], facts)
+
+    def write(numbers: list[int]) -> Path:
+        names = [f"{'train/' * in_project}frame_{number:06d}.png" for number in numbers]
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.zip"
+        return project_export(path, [task], names) if in_project else task_export(path, task, names)
+
+    found = labels_of(convert(write([1, 4, 7, 10]), tmp_path))
+    assert [name for name, labels in found.items() if labels] == ["frame_000004"]
+    # As another tool numbers the four images.
+    error = failure(capfd, write([1, 2, 3, 4]), tmp_path)
+    assert "frames 1..4, frame 2 among them, expected every 3th of 1..11, as in CVAT" in error
+    assert "leave out the images of other frames" in error
+
+
+def test_pictures_of_a_job_of_chosen_frames_are_not_taken_by_position(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"mode": "annotation", "size": "2", "start_frame": "0", "stop_frame": "9"}
+    path = task_export(tmp_path / "e.zip", VideoTask(boxes=[(0, "road")], facts=facts, size=None),
+                       ["a.png", "b.png"])  # fmt: skip
+    error = failure(capfd, path, tmp_path)
+    assert "2 images of frames 0..9, some left out" in error
+
+
 def test_frames_that_a_track_skips_while_it_is_visible_are_told(tmp_path: Path) -> None:
     shapes = box(0, "road") + box(3, "road") + box(4, "road").replace('outside="0"', 'outside="1"')
     track = f'<track id="0" label="road">{shapes}{box(6, "road")}</track>'
