@@ -131,7 +131,7 @@ def _film(
     numbered = {} if facts.get("mode") == "annotation" else _numbered(names, where)
     if frames is not None:
         numbered = {number: name for number, name in numbered.items() if number in frames}
-    elif not task:
+    else:
         _check_numbers(numbered, facts, where)
     if numbered or (not names and facts.get("mode") != "annotation"):
         return Film(task, subset, size, numbered, labelled)
@@ -164,15 +164,22 @@ def _numbered(names: Sequence[str], where: str) -> dict[int, str]:
 
 
 def _check_numbers(numbered: Mapping[int, str], facts: Mapping[str, str], where: str) -> None:
-    """Refuses frames that another tool has numbered: their labels are one frame off."""
+    """Refuses frames that another tool has numbered: their labels are of other frames."""
     if not numbered or "stop_frame" not in facts:
         return
-    start, _ = _start_and_step(facts, where)
-    stop = _whole(facts, "stop_frame", where)
-    if max(numbered) > stop:
-        remedy = f"number them from {start} on (ffmpeg -start_number {start})"
-        found = f"frames {min(numbered)}..{max(numbered)}"
-        raise DataError(where, found, f"{start}..{stop}, as in CVAT", remedy)
+    start, step = _start_and_step(facts, where)
+    frames = range(start, _whole(facts, "stop_frame", where) + 1, step)
+    stray = [number for number in sorted(numbered) if number not in frames]
+    if not stray:
+        return
+    found = f"frames {min(numbered)}..{max(numbered)}"
+    expected = f"{start}..{frames.stop - 1}, as in CVAT"
+    remedy = f"number them from {start} on (ffmpeg -start_number {start})"
+    if step > 1:
+        found = f"{found}, frame {stray[0]} among them"
+        expected = f"{start}, {start + step} and so on to {frames.stop - 1}, as in CVAT"
+        remedy = "number them as CVAT does, and leave out the images of other frames"
+    raise DataError(where, found, expected, remedy)
 
 
 def _by_position(
@@ -191,6 +198,11 @@ def _by_position(
         found = f"images in no certain order ({pair[0]} or {pair[1]} first), whose frames go by it"
         raise DataError(where, found, "numbers of equal length", _REMEDY)
     start, step = _start_and_step(facts, where)
+    last = start + (len(names) - 1) * step
+    if _whole(facts, "stop_frame", where, last) >= last + step:
+        # A job of chosen frames, as CVAT makes for ground truth.
+        found = f"{len(names)} images of frames {start}..{facts['stop_frame']}, some left out"
+        raise DataError(where, found, "each frame, as they go by position", _REMEDY)
     images = {start + position * step: name for position, name in enumerate(names)}
     stray = sorted(labelled - images.keys())
     if stray:
@@ -207,8 +219,8 @@ def _start_and_step(facts: Mapping[str, str], where: str) -> tuple[int, int]:
     return _whole(facts, "start_frame", where), int(step)
 
 
-def _whole(facts: Mapping[str, str], name: str, where: str) -> int:
-    text = facts.get(name, "0")
+def _whole(facts: Mapping[str, str], name: str, where: str, default: int = 0) -> int:
+    text = facts.get(name, str(default))
     if not text.isdecimal():
         raise DataError(where, f"{name} '{text[:40]}'", "a whole number", _REMEDY)
     return int(text)

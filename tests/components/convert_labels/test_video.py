@@ -172,8 +172,8 @@ def test_images_of_frames_that_a_film_with_a_step_does_not_have_are_refused(
     found = labels_of(convert(write([1, 4, 7, 10]), tmp_path))
     assert [name for name, labels in found.items() if labels] == ["frame_000004"]
     # As another tool numbers the four images.
-    error = failure(capfd, write([1, 2, 3, 4]), tmp_path)
-    assert "frames 1..4, frame 2 among them, expected every 3th of 1..11, as in CVAT" in error
+    error = failure(capfd, write([1, 2, 3, 4]), tmp_path / "out")
+    assert "frames 1..4, frame 2 among them, expected 1, 4 and so on to 11, as in CVAT" in error
     assert "leave out the images of other frames" in error
 
 
