@@ -86,14 +86,15 @@ def _listed_once(lists: list[tuple[str, list[str]]], where: str) -> set[str]:
 
 
 def black_labels(classes: Sequence[LabelClass]) -> tuple[str, ...]:
-    """Says which label takes the unlabelled pixels of colour masks, where one has their colour."""
-    if UNLABELLED in [label.name for label in classes]:
-        return ()
+    """Says which label takes the unlabelled pixels of colour masks, where one has their colour.
+
+    Source: CVAT, dataset_manager/formats/utils.py, find_background_label: black goes before names.
+    """
     return tuple(
         f"Label '{label.name}' is black, and so are pixels without a label: they are taken for it. "
         "Where that matters, export as CVAT for images 1.1, or give the label another colour."
         for label in classes
-        if label.colour == BLACK
+        if label.colour == BLACK and label.name != UNLABELLED
     )
 
 

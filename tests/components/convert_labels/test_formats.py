@@ -198,11 +198,14 @@ def test_a_subset_of_camvid_without_any_label_is_not_lost(tmp_path: Path) -> Non
     assert not found['test/b c "x"'].any()
 
 
-def test_a_black_label_takes_unlabelled_pixels_and_the_report_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", ["", "1 2 3 background\n"])
+def test_a_black_label_takes_unlabelled_pixels_and_the_report_says_so(
+    background: str, tmp_path: Path
+) -> None:
     mask = np.zeros((20, 30, 3), np.uint8)
     mask[:5] = (0, 0, 142)
     files = {
-        "label_colors.txt": "0 0 142 car\n0 0 0 asphalt\n",
+        "label_colors.txt": f"0 0 142 car\n0 0 0 asphalt\n{background}",
         "train/a.png": encoded((20, 30), "a.png"),
         "trainannot/a.png": png(mask),
     }
