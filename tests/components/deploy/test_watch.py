@@ -1,5 +1,6 @@
 """Waiting for an InferenceService by a watch that expires, breaks off, or is not allowed."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -82,7 +83,7 @@ def test_an_api_server_that_is_away_for_a_while_does_not_fail_the_deployment(
     """A relay in front of it refuses connections for some seconds, as an upgrade does."""
     with Relay(api_server.url) as relay:
         monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, relay.url, TOKEN)))
-        relay.close_after("/apis/serving.kserve.io/v1beta1", seconds=5.0)
+        relay.close_after("/apis/serving.kserve.io/v1beta1", seconds=6.0)
         deploy(*write_artifacts(tmp_path / "v1"), plan)
     assert "api server away" in caplog.text
     assert (tmp_path / "v1/deployment/deployment.json").is_file()
@@ -97,11 +98,12 @@ class Relay:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.closed_until = 0.0
-        self.trigger: tuple[bytes, float] | None = None
+        self.trigger = b""
+        self.is_armed, self.seconds = False, 0.0
         self.thread = threading.Thread(target=self.accept, daemon=True)
 
     def close_after(self, path: str, seconds: float) -> None:
-        self.trigger = (f"PATCH {path}".encode(), seconds)
+        self.trigger, self.seconds = f"PATCH {path}".encode(), seconds
 
     def __enter__(self) -> "Relay":
         self.thread.start()
@@ -129,19 +131,26 @@ class Relay:
                 back.join(1)
 
     def copy(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            self.copy_until_closed(source, sink)
+        finally:
+            # Whoever waits for an answer is told at once that none will come.
+            for side in (source, sink):
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+
+    def copy_until_closed(self, source: socket.socket, sink: socket.socket) -> None:
         while True:
             try:
                 content = source.recv(65536)
+                if self.is_armed and content.startswith(b"GET"):
+                    # The next request: the answer to the one before has been read.
+                    self.is_armed = False
+                    self.closed_until = time.monotonic() + self.seconds
                 if not content or time.monotonic() < self.closed_until:
                     return
                 sink.sendall(content)
             except OSError:
                 return
-            if self.trigger and content.startswith(self.trigger[0]):
-                seconds = self.trigger[1]
-                self.trigger = None
-                # Its answer still passes.
-                threading.Timer(0.5, self.shut, [seconds]).start()
-
-    def shut(self, seconds: float) -> None:
-        self.closed_until = time.monotonic() + seconds
+            if self.trigger and content.startswith(self.trigger):
+                self.trigger, self.is_armed = b"", True
