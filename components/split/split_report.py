@@ -73,7 +73,10 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
         text += "Group by sequence (group_pattern)."
         found.append(("bad", text))
     if facts.torn:
-        text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits."
+        text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits: "
+        text += "figures on them will be better than on new data. Delete one of each in CVAT, or "
+        # Ratios are asked for where no subsets are kept.
+        text += "near_duplicates=together." if facts.ratios else "leave honour_subsets out."
         found.append(("bad", text))
     unsure = len(facts.leaks) - certain
     if unsure:
@@ -128,13 +131,20 @@ def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
 def _duplicates(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     report.section("Images that look the same", "By perceptual hash, then by their pixels.")
     if facts.torn:
-        report.paragraph(f"{len(facts.torn)} pairs in different splits:")
+        listed = f", the first {LINES_SHOWN}" if len(facts.torn) > LINES_SHOWN else ""
+        report.paragraph(f"{len(facts.torn)} pairs in different splits{listed}:")
+        report.table(["image", "looks the same as"], _names(facts, facts.torn[:LINES_SHOWN]))
         _pairs(report, dataset, facts, facts.torn)
     if facts.joined:
         report.paragraph(f"{len(facts.joined)} pairs kept in one split:")
         _pairs(report, dataset, facts, facts.joined)
     if not facts.torn and not facts.joined:
         report.paragraph("None.")
+
+
+def _names(facts: SplitFacts, pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
+    ids, splits = facts.table.ids, facts.splits
+    return [[f"{ids[p]} ({SPLITS[splits[p]]})" for p in pair] for pair in pairs]
 
 
 def _pairs(

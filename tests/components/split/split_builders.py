@@ -1,5 +1,6 @@
 """Makes small data sets for split, and runs it as the command line does."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from segmentor.masks import count_classes, encode_mask
 from segmentor.perceptual_hash import perceptual_hash
 
 LABELS = LabelMap.of(["background", "road", "car"])
+ALL = (0, 1, 2)
 
 
 def sample(
@@ -82,3 +84,16 @@ def run_split(dataset: Path, folder: Path, *flags: str) -> int:
 def split(dataset: Path, folder: Path, *flags: str) -> dict[str, Dataset]:
     assert run_split(dataset, folder, *flags) == 0
     return {name: Dataset(folder / name) for name in ("train", "val", "test")}
+
+
+def executor_input(folder: Path) -> str:
+    names = ("train", "val", "test", "split_report")
+    outputs = {n: {"artifacts": [{"name": n, "uri": str(folder / n)}]} for n in names}
+    return json.dumps({"outputs": {"outputFile": str(folder / "out.json"), "artifacts": outputs}})
+
+
+def warnings(folder: Path) -> list[str]:
+    """What the step told KFP of its report."""
+    output = json.loads((folder / "out.json").read_text())
+    (report,) = output["artifacts"]["split_report"]["artifacts"]
+    return str(report["metadata"]["warnings"]).splitlines()

@@ -7,14 +7,15 @@ import pytest
 
 from segmentor.image_io import decode_image, encode_jpeg
 from tests.components.split.split_builders import (
+    ALL,
+    executor_input,
     frame,
     picture,
     run_split,
     split,
+    warnings,
     write_dataset,
 )
-
-ALL = (0, 1, 2)
 
 
 def drives(folder: Path, count: int = 10, frames: int = 4) -> Path:
@@ -83,6 +84,24 @@ def test_images_that_look_the_same_are_only_reported_when_asked(tmp_path: Path) 
     split(source, tmp_path, "--near-duplicates", "report")
     report = (tmp_path / "report.html").read_text()
     assert "pairs of images that look the same are in different splits" in report
+    assert "Delete one of each in CVAT, or near_duplicates=together." in report
+
+
+def test_every_pair_of_images_that_look_the_same_in_different_splits_is_named(
+    tmp_path: Path,
+) -> None:
+    entries = [
+        (f"{subset}/{n}", f"{subset}{n}", subset, picture(n), ALL)
+        for subset in ("train", "val", "test")
+        for n in range(8)
+    ]
+    source = write_dataset(tmp_path / "dataset", entries)
+    split(source, tmp_path, "--honour-subsets")
+    report = (tmp_path / "report.html").read_text()
+    assert "Delete one of each in CVAT, or leave honour_subsets out." in report
+    table = report.split("looks the same as", 1)[1].split("</table>", 1)[0]
+    for n in range(8):
+        assert table.count(f"/{n} (") == 4
 
 
 def test_groups_joined_into_too_few_are_explained(
@@ -144,95 +163,6 @@ def test_an_output_in_the_place_of_another_path_is_refused(
     assert message in capfd.readouterr().err
     assert sorted(path.read_bytes() for path in source.iterdir()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
-
-
-def executor_input(folder: Path) -> str:
-    names = ("train", "val", "test", "split_report")
-    outputs = {n: {"artifacts": [{"name": n, "uri": str(folder / n)}]} for n in names}
-    return json.dumps({"outputs": {"outputFile": str(folder / "out.json"), "artifacts": outputs}})
-
-
-def warnings(folder: Path) -> list[str]:
-    """What the step told KFP of its report."""
-    output = json.loads((folder / "out.json").read_text())
-    (report,) = output["artifacts"]["split_report"]["artifacts"]
-    return str(report["metadata"]["warnings"]).splitlines()
-
-
-def subsets(folder: Path, names: tuple[str, ...]) -> Path:
-    return write_dataset(
-        folder,
-        ((f"{s}/x_{n}", f"{s}{n}", s, picture(9 * i + n), ALL)
-         for i, s in enumerate(names) for n in range(3)),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("flag", [["--honour-subsets"], ["--honour-subsets", "True"]])
-def test_subsets_of_the_export_are_kept_when_asked(flag: list[str], tmp_path: Path) -> None:
-    source = subsets(tmp_path / "dataset", ("Train", "Validation", "test"))
-    parts = split(source, tmp_path, *flag)
-    found = {name: {sample.subset for sample in part.samples} for name, part in parts.items()}
-    assert found == {"train": {"Train"}, "val": {"Validation"}, "test": {"test"}}
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (("train", "val", "extra"), "subset 'extra', expected subsets called train, val"),
-        (("val", "test"), "no subset for train"),
-    ],
-)
-def test_subsets_that_are_no_splits_are_refused(
-    names: tuple[str, ...], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    source = subsets(tmp_path / "dataset", names)
-    assert run_split(source, tmp_path, "--honour-subsets", "true") == 3
-    assert message in capfd.readouterr().err
-
-
-def test_a_split_that_no_subset_names_is_taken_out_of_train_and_said(tmp_path: Path) -> None:
-    entries = [(f"t{n}x", "Train", "Train", picture(n), ALL) for n in range(16)]
-    entries += [(f"v{n}x", "Validation", "Validation", picture(90 + n), ALL) for n in range(4)]
-    source = write_dataset(tmp_path / "dataset", entries)
-    parts = split(
-        source, tmp_path, "--honour-subsets", "--executor-input", executor_input(tmp_path)
-    )
-    assert {name: len(part) for name, part in parts.items()} == {"train": 14, "val": 4, "test": 2}
-    assert {sample.subset for sample in parts["val"].samples} == {"Validation"}
-    text = "No subset for test (2 samples): taken out of train&#x27;s, image by image"
-    assert text in (tmp_path / "report.html").read_text()
-    assert warnings(tmp_path)[0] == (
-        "No subset for test (2 samples): taken out of train's, image by image."
-    )
-
-
-def test_an_honoured_subset_is_no_group_but_a_task_is(tmp_path: Path) -> None:
-    entries = [
-        (f"{name}/{n}", name if n % 2 else f"task {name}", name, picture(9 * i + n), ALL)
-        for i, name in enumerate(("train", "val", "test"))
-        for n in range(4)
-    ]
-    parts = split(write_dataset(tmp_path / "dataset", entries), tmp_path, "--honour-subsets")
-    groups = {sample.id: sample.group for sample in parts["test"].samples}
-    assert groups == {
-        "test/0": "task test",
-        "test/1": "test/1",
-        "test/2": "task test",
-        "test/3": "test/3",
-    }
-
-
-def test_what_is_taken_out_of_train_tears_no_group_and_no_near_duplicates(tmp_path: Path) -> None:
-    entries = []
-    for number in range(12):
-        image = picture(number)
-        again = encode_jpeg(decode_image(image), 90)
-        entries.append((f"a{number}", f"g{number % 6}", "train", image, ALL))
-        entries.append((f"z{number}", f"g{number % 6 + 6}", "train", again, ALL))
-    parts = split(write_dataset(tmp_path / "dataset", entries), tmp_path, "--honour-subsets")
-    numbers = [sorted(s.id[1:] for s in part.samples) for part in parts.values()]
-    assert all(part[::2] == part[1::2] for part in numbers)
-    assert all(numbers)
 
 
 def test_warnings_are_where_a_program_finds_them(tmp_path: Path) -> None:
