@@ -47,7 +47,7 @@ test: check ## lint, types, walls, and every test that is quick and needs no Doc
 
 .PHONY: test-slow
 test-slow: setup ## the end-to-end tests on real data (CI always runs them)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'slow and not docker and not cluster'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 900 -m 'slow and not docker and not cluster'
 
 .PHONY: format
 format: setup ## format the code and sort imports
