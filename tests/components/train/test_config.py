@@ -74,7 +74,6 @@ def test_a_transform_can_be_added_and_removed():
         ("training.loss={foo: 1}", "one of dice, bce, focal, jaccard"),
         ("training.loss={}", "no terms"),
         ("training.loss={dice: 0}", "a weight above 0"),
-        ("training.loss={dice: 0}", "a weight above 0"),
         ("+processing.augmentation.GausNoise={p: 1}", "did you mean GaussNoise"),
         ("+processing.augmentation.GaussNoise={prop: 1}", "std_range"),
         ("+processing.augmentation.VerticalFlip={prob: 1}", "no argument of VerticalFlip"),
