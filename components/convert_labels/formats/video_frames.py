@@ -69,6 +69,7 @@ def films(
     if "" in tasks:
         raise DataError(where, "a track without task_id in a project", "one on each track", _REMEDY)
     ranges = _ranges(subset_of, facts_of, where)
+    _refuse_strays(places, ranges, subset_of, where)
     found = []
     for task in tasks:
         frames = frozenset(f for key, some in labelled.items() if key[0] == task for f in some)
@@ -104,6 +105,21 @@ def _ranges(
             ranges[task] = range(offset + start, offset + end, step)
             offset += end
     return ranges
+
+
+def _refuse_strays(
+    places: Sequence[SourceFiles],
+    ranges: Mapping[str, range],
+    subset_of: Mapping[str, str],
+    where: str,
+) -> None:
+    for subset in sorted({subset_of[task] for task in ranges}):
+        names = next(filter(None, (_image_names(files, subset) for files in places)), [])
+        known = [frames for task, frames in ranges.items() if subset_of[task] == subset]
+        for number in sorted(_numbered(names, where)):
+            if not any(number in frames for frames in known):
+                found = f"frame {number} in subset '{subset}', which none of its tasks has"
+                raise DataError(where, found, "frames numbered as in CVAT", _REMEDY)
 
 
 def _shared(subset_of: Mapping[str, str], subset: str, where: str) -> DataError:

@@ -145,6 +145,17 @@ def test_frames_of_tasks_that_share_a_subset_go_on_from_task_to_task(tmp_path: P
     assert labels_of(dataset)["frame_000007"] == ["car"]
 
 
+def test_images_of_frames_that_no_task_of_a_shared_subset_has_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [
+        VideoTask(n, boxes=[(b, "road")], facts={"size": "2"}) for n, b in (("5", 1), ("6", 3))
+    ]
+    images = [f"default/frame_{number:06d}.PNG" for number in (1, 2, 3, 4)]
+    error = failure(capfd, project_export(tmp_path / "e.zip", tasks, images), tmp_path)
+    assert "frame 4 in subset 'default', which none of its tasks has" in error
+
+
 def test_images_elsewhere_are_frames_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     task = VideoTask(boxes=[(1, "road")], facts={"size": "3", "stop_frame": "2"})
     path = task_export(tmp_path / "e.zip", task, [])
