@@ -1,6 +1,7 @@
 """What every test may use: the real data folder, and quiet, bounded threads."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 cv2.setNumThreads(0)
+# A shell that starts the tests in the background ignores Ctrl-C, also for all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # A shared machine stalls at times: how long one example takes is no property of the code.
 settings.register_profile("segmentor", deadline=None)
 settings.load_profile("segmentor")
