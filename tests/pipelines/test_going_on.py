@@ -147,12 +147,11 @@ def test_outputs_of_the_attempt_before_are_not_taken_for_those_of_this_one(
 
 @pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_to_the_checkpoint_of_an_undisturbed_one(
-    tmp_path: Path,
+    tmp_path: Path, store_environment: dict[str, str]
 ) -> None:
     export, run = write_small_export(tmp_path / "small.zip"), tmp_path / "run"
     arguments = ["run", "--export", str(export), "--output", str(run), "training.epochs=6"]
-    # A store that is away: the run ends at deploy, which is not what this is about.
-    environment = {**os.environ, "S3_ENDPOINT": "http://127.0.0.1:9"}
+    environment = {**os.environ, **store_environment}
     command = [sys.executable, "-m", "pipelines.cli", *arguments]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     _wait_for_text(run / "logs" / "train.log", "epoch=2/6")
