@@ -11,7 +11,7 @@ from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_image, read_header
 from segmentor.inference import decode_for, mask_at, mask_of, probability_at
 from segmentor.tiling import OVERLAP, is_tiled, tiled
-from serving.admission import give_way
+from serving.admission import FREE_MEGAPIXELS, give_way
 from serving.metrics import observe_image, stage
 from serving.refusals import BadInput, TooLarge, image_refusals
 from serving.served_model import ServedModel
@@ -25,7 +25,7 @@ MAX_IMAGES = 16
 # 256 MiB of float32: a small pod holds it twice, as array and as reply.
 MAX_PROBABILITIES = 1 << 26
 MAX_CANVAS_PIXELS = 50_000_000
-# More make a request large; so does an image that is run in tiles, which takes seconds.
+# More make a request large; in tiles, which take seconds, so do more than the usual time allows.
 LARGE_PIXELS = 16_000_000
 # What the network's first step holds of one image, several times over: its lines, at full width.
 LARGE_LINES = 1 << 22
@@ -158,7 +158,9 @@ def _check_sizes(
 
 
 def _is_large(contract: ModelContract, size: tuple[int, int]) -> bool:
-    return is_tiled(contract, size) or _lines(contract, size) > LARGE_LINES
+    megapixels = size[0] * size[1] / 1e6
+    in_many_tiles = is_tiled(contract, size) and megapixels > FREE_MEGAPIXELS
+    return in_many_tiles or _lines(contract, size) > LARGE_LINES
 
 
 def _lines(contract: ModelContract, size: tuple[int, int]) -> int:

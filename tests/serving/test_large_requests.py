@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -36,3 +37,14 @@ def test_a_small_request_does_not_wait_behind_large_ones(native_predictor, scene
         thread.join()
     assert len(ends) == 2
     assert small_end < min(ends)
+
+
+def test_many_photographs_of_usual_size_are_no_large_requests(native_predictor):
+    """In tiles, but few: a third of the places is more than large requests may take."""
+    photograph = encode_png(np.zeros((1080, 1920), np.uint8))
+
+    def ask(_):
+        return httpx.post(native_predictor.url + V1, content=photograph, timeout=60).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(12))) == [200] * 12
