@@ -80,9 +80,22 @@ def guarded(work: Callable[[], None]) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    ended = False
+
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        # As an exception, so that temporary outputs are removed on the way out.
+        nonlocal ended
+        ended = True
+        raise SystemExit(EXIT_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         work()
+    except ImportError:
+        # The import of compiled code that the exception above fell into makes this of it.
+        if ended:
+            return EXIT_TERMINATED
+        raise
     except SegmentorError as error:
         _complain(_one_line(str(error)))
         return EXIT_KNOWN_ERROR
@@ -217,8 +230,3 @@ def _complain(message: str) -> None:
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    # As an exception, so that temporary outputs are removed on the way out.
-    raise SystemExit(EXIT_TERMINATED)

@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(EXIT_TERMINATED)
+    # No exception: an import of compiled code that it falls into makes an ImportError of it.
+    os._exit(EXIT_TERMINATED)
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """The front door of the steps: full disks, and folders that are not theirs to replace."""
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -55,3 +56,22 @@ def test_an_empty_folder_and_an_earlier_output_are_replaced(
     with output_folder(folder) as partial:
         (partial / "new").touch()
     assert [entry.name for entry in folder.iterdir()] == ["new"]
+
+
+def test_sigterm_during_the_import_of_compiled_code_ends_with_its_own_code() -> None:
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            # What NumPy's C API makes of any exception while OpenCV loads it.
+            raise ImportError("numpy.core.multiarray failed to import") from None
+
+    assert guarded(work) == 143
+
+
+def test_an_import_that_fails_by_itself_stays_a_bug() -> None:
+    def work() -> None:
+        raise ImportError("no such module")
+
+    with pytest.raises(ImportError):
+        guarded(work)
