@@ -19,6 +19,7 @@ from components.train.class_balance import class_weights
 from components.train.config import AUTO, TrainConfig, TrainingSettings
 from components.train.encoder_weights import load_encoder_weights
 from components.train.input_size import input_spec
+from components.train.keep_memory import keep_freed_memory
 from components.train.loaders import make_loaders
 from components.train.losses import SegmentationLoss, default_terms
 from components.train.memory import memory_errors
@@ -89,6 +90,8 @@ def train(
     """
     device = choose_device(config.training.device)
     set_threads()
+    if device == "cpu":
+        keep_freed_memory()
     network_config, network, spec = make_network(config, train_set, device, resumed is not None)
     run = make_run(config, (train_set, val_set), network, spec, places, fingerprint, resumed)
     run.after_save = after_save

@@ -1,9 +1,12 @@
 """Memory, threads and precision: what the machine has, and what is said when it is too little."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from components.train import precision
+from components.train import keep_memory, precision
 from components.train.memory import memory_errors
 from components.train.threads import set_threads, usable_cpus
 from segmentor.errors import TrainingError
@@ -31,6 +34,39 @@ def test_torchs_own_allocator_is_recognised():
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shape"), memory_errors(4, (64, 64)):
         raise RuntimeError("shape '[2]' is invalid")
+
+
+_FAULTS = """
+import resource
+import sys
+
+import numpy as np
+
+from components.train.keep_memory import keep_freed_memory
+
+kept = keep_freed_memory() if sys.argv[1] == "keep" else False
+for turn in range(4):
+    if turn == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(64 << 20, np.uint8)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_block_that_was_freed_is_there_for_the_next_step(is_kept):
+    """Without it the kernel is asked for all of its pages again."""
+    command = [sys.executable, "-c", _FAULTS, "keep" if is_kept else "leave"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    if is_kept and output[0] != "True":
+        pytest.skip("another C library than glibc, or one before 2.35")
+    faults = int(output[1])
+    assert faults < 50 if is_kept else faults >= 3 * 32  # pages of 2 MiB at most
+
+
+def test_a_c_library_without_such_settings_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(keep_memory.ctypes, "CDLL", lambda name: object())
+    assert not keep_memory.keep_freed_memory()
 
 
 @pytest.mark.parametrize(
