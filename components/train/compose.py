@@ -40,7 +40,8 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("config", overrides=list(overrides))
             value = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # ValueError: Hydra's own of a group that is given a number or null.
         raise _explained(error, overrides) from error
     assert isinstance(value, dict)
     return {str(key): item for key, item in value.items()}
