@@ -1,8 +1,17 @@
 """KFP's specifications of deploy, and of the check of what it will be asked for."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.container_images import DATA
+
+
+def _flags(**values: Any) -> list[Any]:
+    """Puts each value behind its flag; defined first, as KFP calls what follows to read it."""
+    return [
+        part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)
+    ]
 
 
 @dsl.container_component
@@ -42,30 +51,20 @@ def check_deployment(
         args=[
             "--executor-input",
             dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--name",
-            name,
-            "--destination",
-            destination,
-            "--version",
-            version,
-            "--namespace",
-            namespace,
-            "--service-account",
-            service_account,
-            "--min-iou",
-            min_iou,
-            "--max-probability-difference",
-            max_probability_difference,
-            "--max-flipped-fraction",
-            max_flipped_fraction,
-            "--max-iou-drop",
-            max_iou_drop,
-            "--predictor-image",
-            predictor_image,
-            "--apply",
-            apply,
-            "--deadline",
-            deadline,
+            *_flags(
+                name=name,
+                destination=destination,
+                version=version,
+                namespace=namespace,
+                service_account=service_account,
+                min_iou=min_iou,
+                max_probability_difference=max_probability_difference,
+                max_flipped_fraction=max_flipped_fraction,
+                max_iou_drop=max_iou_drop,
+                predictor_image=predictor_image,
+                apply=apply,
+                deadline=deadline,
+            ),
         ],
     )
 
@@ -125,30 +124,20 @@ def deploy(
             parity.path,
             "--test",
             test.path,
-            "--name",
-            name,
-            "--destination",
-            destination,
-            "--version",
-            version,
-            "--namespace",
-            namespace,
-            "--service-account",
-            service_account,
-            "--min-iou",
-            min_iou,
-            "--max-probability-difference",
-            max_probability_difference,
-            "--max-flipped-fraction",
-            max_flipped_fraction,
-            "--max-iou-drop",
-            max_iou_drop,
-            "--predictor-image",
-            predictor_image,
-            "--apply",
-            apply,
-            "--deadline",
-            deadline,
+            *_flags(
+                name=name,
+                destination=destination,
+                version=version,
+                namespace=namespace,
+                service_account=service_account,
+                min_iou=min_iou,
+                max_probability_difference=max_probability_difference,
+                max_flipped_fraction=max_flipped_fraction,
+                max_iou_drop=max_iou_drop,
+                predictor_image=predictor_image,
+                apply=apply,
+                deadline=deadline,
+            ),
             "--deployment",
             deployment.path,
         ],
