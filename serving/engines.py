@@ -2,10 +2,12 @@
 
 A faster engine has to prove at start-up that it agrees with the exact one on the images that were
 kept with the model, or the exact one is served, and says so. `fast` takes the first that does.
+What agreeing means stands in `agreement.py`.
 """
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -13,10 +15,12 @@ from numpy.typing import NDArray
 
 from segmentor.contract import ModelContract
 from segmentor.errors import ContractError
-from segmentor.inference import Forward, decode_for, mask_of
-from segmentor.model_samples import EXACT_ENGINE, MAX_FLIPPED, SAMPLES_FOLDER, read_samples
+from segmentor.image_io import encode_png
+from segmentor.inference import Forward
+from segmentor.model_samples import EXACT_ENGINE, SAMPLES_FOLDER, KeptSample, read_samples
 from segmentor.onnx_model import INT8_FILE, OnnxModel, available_cpus
-from serving.metrics import ENGINE_REFUSED
+from serving.agreement import compare, make_references
+from serving.metrics import ENGINE_LOSS, ENGINE_REFUSED
 from serving.openvino_engine import BF16, F32, capabilities, compile_forward
 
 logger = logging.getLogger(__name__)
@@ -48,43 +52,30 @@ def choose_engine(
 
     Raises:
         ConfigError: OpenVINO is not installed.
-        ContractError: an image that was kept with the model is damaged.
+        SegmentorError: an image or a mask that was kept with the model is damaged.
     """
     if asked == EXACT:
         return EXACT, model.forward
-    samples = [
-        decode_for(model.contract, content, name)[0]
-        for name, content in read_samples(model.path.parent).items()
-    ]
+    kept = read_samples(model.path.parent)
+    references = make_references(model, kept or _drawn_samples(model.contract))
     able = capabilities()
     reasons = {}
     for engine in FASTEST_FIRST if asked == "fast" else (asked,):
-        reason = _unusable(engine, model, able, bool(samples))
+        reason = _unusable(engine, model, able, bool(kept))
         if reason is None:
             forward = compile_engine(engine, model, threads or available_cpus(), streams)
-            flipped = flipped_fraction(forward, model, samples or _drawn_samples(model.contract))
-            logger.info("engine compared", extra={"engine": engine, "flipped_fraction": flipped})
-            if flipped <= MAX_FLIPPED:
+            agreement = compare(forward, model.contract, references)
+            values = {"engine": engine, "images": len(references), **asdict(agreement)}
+            logger.info("engine compared", extra=values)
+            ENGINE_LOSS.labels(engine).set(agreement.iou_loss_at_most)
+            reason = agreement.refusal()
+            if reason is None:
                 return engine, forward
-            reason = f"{flipped:.2%} of the pixels differ from fp32, at most {MAX_FLIPPED:.2%}"
         reasons[engine] = reason
     ENGINE_REFUSED.labels(asked).inc()
     text = "; ".join(f"{engine}: {reason}" for engine, reason in reasons.items())
     logger.warning("engine refused", extra={"engine": asked, "reason": text, "served": EXACT})
     return EXACT, model.forward
-
-
-def flipped_fraction(
-    forward: Forward, exact: OnnxModel, samples: Sequence[NDArray[np.uint8]]
-) -> float:
-    """Returns the share of pixels of some images whose class another engine changes."""
-    flipped = pixels = 0
-    for image in samples:
-        size = (image.shape[0], image.shape[1])
-        masks = [mask_of(run, exact.contract, image, size) for run in (forward, exact.forward)]
-        flipped += int((masks[0] != masks[1]).sum())
-        pixels += masks[0].size
-    return flipped / pixels
 
 
 def _unusable(
@@ -118,8 +109,11 @@ def compile_engine(engine: Engine, model: OnnxModel, threads: int, streams: int)
     return compile_forward(path, BF16 if engine == "openvino-bf16" else F32, threads, streams)
 
 
-def _drawn_samples(contract: ModelContract) -> Sequence[NDArray[np.uint8]]:
-    return [_drawn(seed, contract.input.size) for seed in range(4)]
+def _drawn_samples(contract: ModelContract) -> Sequence[KeptSample]:
+    return [
+        KeptSample(f"drawn {seed}", encode_png(_drawn(seed, contract.input.size)))
+        for seed in range(4)
+    ]
 
 
 def _drawn(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:

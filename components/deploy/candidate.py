@@ -8,7 +8,7 @@ from typing import Any
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.errors import ContractError
-from segmentor.model_samples import MOST_SAMPLES
+from segmentor.model_samples import MOST_SAMPLES, mask_name
 from segmentor.onnx_model import INT8_FILE, MODEL_FILE, OnnxModel
 
 EVALUATION_FILE = "evaluation.json"
@@ -22,7 +22,8 @@ class Candidate:
 
     `files` are published by their names; model.onnx is among them. `evaluation` and `parity` are
     the JSON values as the steps wrote them: the gate distrusts each of their fields. `samples` are
-    test images by file name: a predictor compares its faster engines on them.
+    test images by file name, and `sample_masks` theirs: a predictor compares its faster engines on
+    them.
     """
 
     files: dict[str, Path]
@@ -31,6 +32,7 @@ class Candidate:
     evaluation: dict[str, Any]
     parity: dict[str, Any]
     samples: dict[str, bytes] = field(default_factory=dict)
+    sample_masks: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -70,17 +72,18 @@ def read_candidate(
     if int8.is_file():
         files[INT8_FILE] = int8
     figures = _read_json(parity, "run the export step")
-    samples = _choose_samples(Dataset(test)) if test else {}
-    return Candidate(files, onnx.digest, onnx.contract, measured, figures, samples)
+    samples, masks = _choose_samples(Dataset(test)) if test else ({}, {})
+    return Candidate(files, onnx.digest, onnx.contract, measured, figures, samples, masks)
 
 
-def _choose_samples(dataset: Dataset) -> dict[str, bytes]:
-    """Images spread evenly over a data set, by file name."""
-    chosen = dataset.samples[:: max(1, len(dataset) // MOST_SAMPLES)][:MOST_SAMPLES]
-    return {
-        f"{position}.{sample.extension}": dataset.image_content(sample)
-        for position, sample in enumerate(chosen)
-    }
+def _choose_samples(dataset: Dataset) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Images spread evenly over a data set, and their masks, by file name."""
+    count = min(MOST_SAMPLES, len(dataset))
+    chosen = [dataset.samples[turn * len(dataset) // count] for turn in range(count)]
+    named = {f"{turn:02d}.{sample.extension}": sample for turn, sample in enumerate(chosen)}
+    images = {name: dataset.image_content(sample) for name, sample in named.items()}
+    masks = {mask_name(name): dataset.mask_content(sample) for name, sample in named.items()}
+    return images, masks
 
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any]:

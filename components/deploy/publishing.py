@@ -98,7 +98,7 @@ def _upload(
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         written = Path(temporary) / "written"
-        for file, content in candidate.samples.items():
+        for file, content in _kept(candidate).items():
             written.write_bytes(content)
             store.upload_file(written, folder.child(SAMPLES_FOLDER).child(file))
         for file, kind in _MEDIA_TYPES.items():
@@ -123,7 +123,7 @@ def describe(
         "version": version,
         "model_digest": candidate.digest,
         "files": {file: digest_file(path) for file, path in sorted(candidate.files.items())},
-        "samples": {file: digest_bytes(image) for file, image in candidate.samples.items()},
+        "samples": {file: digest_bytes(content) for file, content in _kept(candidate).items()},
         "contract": {key: contract[key] for key in ("label_map", "input", "output")},
         "provenance": candidate.contract.provenance,
         "evaluation": {
@@ -133,6 +133,11 @@ def describe(
         },
         "gate": [asdict(check) for check in checks],
     }
+
+
+def _kept(candidate: Candidate) -> dict[str, bytes]:
+    """Images and masks by the names that they have below `samples/`."""
+    return {**candidate.samples, **candidate.sample_masks}
 
 
 def _is_published(store: ObjectStore, folder: ObjectUri, candidate: Candidate) -> bool:

@@ -203,8 +203,13 @@ def test_test_images_and_the_int8_model_are_kept_with_the_version(store, bucket,
     assert (tmp_path / "published" / INT8_FILE).is_file()
     kept = read_samples(tmp_path / "published")
     assert len(kept) == MOST_SAMPLES
-    originals = {test.image_content(sample) for sample in test.iter_samples()}
-    assert set(kept.values()) <= originals
-    (tmp_path / "published/samples/0.png").write_bytes(b"another image")
-    with pytest.raises(ContractError, match="samples/0.png: digest"):
-        read_samples(tmp_path / "published")
+    originals = {(test.image_content(s), test.mask_content(s)) for s in test.iter_samples()}
+    assert len({sample.image for sample in kept}) == MOST_SAMPLES
+    assert {(sample.image, sample.mask) for sample in kept} <= originals
+    for file in ("samples/00.png", "samples/masks/03.png"):
+        path = tmp_path / "published" / file
+        content = path.read_bytes()
+        path.write_bytes(b"another one")
+        with pytest.raises(ContractError, match=f"{file}: digest"):
+            read_samples(tmp_path / "published")
+        path.write_bytes(content)
