@@ -38,13 +38,47 @@ def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         # An absolute folder, so that nothing depends on the working directory or the caller.
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
+            given = [item for override in overrides for item in _for_hydra(override)]
+            composed = compose("config", overrides=given)
             value = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # ValueError: Hydra's own of a group that is given a number or null.
         raise _explained(error, overrides) from error
     assert isinstance(value, dict)
+    _leave_out_options(value["model"], overrides)
     return {str(key): item for key, item in value.items()}
+
+
+def _for_hydra(override: str) -> list[str]:
+    """What `{...}` and `+` mean for transforms and options, of which presets bring their own.
+
+    Hydra would merge a mapping into the preset's, so that `processing.augmentation={}` would change
+    nothing; and it would refuse `+` where the preset happens to have the name.
+    """
+    free = r"(processing\.augmentation|model\.options)"
+    if re.match(free + r"=\{", override):
+        return [f"~{override.partition('=')[0]}", f"+{override}"]
+    return [f"+{override}" if re.match(rf"\+{free}\.", override) else override]
+
+
+def _leave_out_options(model: Any, overrides: Sequence[str]) -> None:
+    """Takes a preset's options out, in place, when another architecture is chosen than its own.
+
+    They were meant for that one: what it calls `decoder_channels` others lack, or count otherwise.
+    Options that were asked for stay.
+    """
+    others = [item for item in overrides if not re.match(r"\+*model\.architecture=", item)]
+    if len(others) == len(overrides) or not isinstance(model.get("options"), Mapping):
+        return
+    if compose_config(others)["model"]["architecture"] == str(model["architecture"]).lower():
+        return
+    asked = [item.lstrip("+").partition("=")[0] for item in overrides]
+    if "model.options" not in asked:
+        model["options"] = {
+            name: value
+            for name, value in model["options"].items()
+            if any(f"{key}.".startswith(f"model.options.{name}.") for key in asked)
+        }
 
 
 def presets(group: str) -> list[str]:

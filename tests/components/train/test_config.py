@@ -8,6 +8,7 @@ from components.train.config import LOSSES, to_train_config
 from components.train.losses import SegmentationLoss
 from components.train.transform_names import transform_arguments, transforms
 from segmentor.errors import ConfigError
+from segmentor.nn.network_names import ARCHITECTURES
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,38 @@ def test_a_transform_can_be_added_and_removed():
     )
     names = list(composed["processing"]["augmentation"])
     assert names == ["HorizontalFlip", "RandomBrightnessContrast", "GaussNoise"]
+
+
+def test_transforms_and_options_in_braces_take_the_place_of_the_presets():
+    """Hydra alone would merge them: whoever turns augmentation off would train with mirrored text."""
+    composed = compose_config(["processing.augmentation={}", "model.options={}"])
+    assert composed["processing"]["augmentation"] == {}
+    assert composed["model"]["options"] == {}
+    one = {"HorizontalFlip": {"p": 0.1}}
+    composed = compose_config(["processing.augmentation={HorizontalFlip: {p: 0.1}}"])
+    assert composed["processing"]["augmentation"] == one
+    composed = compose_config(["processing.augmentation={}", "+processing.augmentation.Blur={}"])
+    assert composed["processing"]["augmentation"] == {"Blur": {}}
+
+
+def test_adding_what_the_preset_has_already_changes_it():
+    composed = compose_config(["+model.options.decoder_channels=[8,8,8,8,8]"])
+    assert composed["model"]["options"] == {"decoder_channels": [8] * 5}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_can_be_chosen_by_its_name_alone(architecture):
+    """The options of the preset are those of its own architecture."""
+    config = to_train_config(compose_config([f"model.architecture={architecture}"]))
+    kept = {"decoder_channels": [64, 48, 32, 24, 16]} if architecture == "unet" else {}
+    assert config.model.options == kept
+
+
+def test_an_option_that_was_asked_for_stays_with_another_architecture():
+    given = ["model.architecture=unetplusplus", "model.options.decoder_channels=[8,8,8,8,8]"]
+    assert compose_config(given)["model"]["options"] == {"decoder_channels": [8] * 5}
+    given = ["model=fpn", "model.architecture=pan", "model.options={decoder_channels: 8}"]
+    assert compose_config(given)["model"]["options"] == {"decoder_channels": 8}
 
 
 @pytest.mark.parametrize(
