@@ -8,6 +8,7 @@ from components.convert_labels.exports import Shape
 
 # What lies beyond is no place, and nobody reads its 300 digits.
 FARTHEST = 1e12
+_DECIMALS = 2
 
 
 def place(shape: Shape, where: str) -> str:
@@ -26,7 +27,10 @@ def named(shape: Shape) -> str:
 
 
 def corners(shape: Shape) -> list[float]:
-    """Returns the corners of a box, turned clockwise about its centre by its rotation."""
+    """Returns the corners of a box, turned clockwise about its centre by its rotation.
+
+    Source: CVAT, RotatedBoxesToPolygons; datumaro, _Shape.points (COORDINATE_ROUNDING_DIGITS).
+    """
     left, top, right, bottom = shape.values.tolist()
     points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     if shape.rotation:
@@ -34,6 +38,8 @@ def corners(shape: Shape) -> list[float]:
         angle = math.radians(shape.rotation)
         cosine, sine = math.cos(angle), math.sin(angle)
         points = (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+        # CVAT makes a polygon of such a box, and rounds it before it is painted.
+        points = np.around(points, _DECIMALS)
     flat: list[float] = points.ravel().tolist()
     return flat
 

@@ -129,6 +129,30 @@ def test_a_rotated_box_turns_clockwise_about_its_centre(tmp_path: Path) -> None:
     assert ys[xs < 20].mean() < 28
 
 
+def test_turned_boxes_are_painted_as_the_polygons_that_cvat_makes_of_them(tmp_path: Path) -> None:
+    # As RotatedBoxesToPolygons turns them, and datumaro's polygons round: two decimals.
+    random = np.random.default_rng(4)
+    boxes, polygons = [], []
+    for _ in range(60):
+        x, y, width, height = random.uniform((10, 10, 5, 5), (60, 60, 30, 30)).round(2).tolist()
+        angle = round(random.uniform(1, 359), 2)
+        boxes.append(Drawn("box", "car", [x, y, x + width, y + height], rotation=angle))
+        ends = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+        centre = complex(x + width / 2, y + height / 2)
+        turned = [
+            (complex(*end) - centre) * np.exp(1j * np.radians(angle)) + centre for end in ends
+        ]
+        points = [value for point in turned for value in (point.real, point.imag)]
+        polygons.append(Drawn("polygon", "car", np.around(points, 2).tolist()))
+    names = [f"{number}.png" for number in range(len(boxes))]
+    sizes = dict.fromkeys(names, (100, 100))
+    task = Task(sizes, {name: [box] for name, box in zip(names, boxes, strict=True)})
+    drawn = Task(sizes, {name: [shape] for name, shape in zip(names, polygons, strict=True)})
+    found = masks_of(convert(images_export(task, tmp_path / "e.zip"), tmp_path))
+    for name in names:
+        assert (found[name.removesuffix(".png")] == painted(drawn, name)).all(), name
+
+
 def test_datumaro_paints_the_same_but_for_its_known_bugs(tmp_path: Path) -> None:
     # The oracle drops ellipses [X] and cannot read CVAT's <mask>; all else must agree.
     import datumaro
