@@ -1,8 +1,10 @@
 """Weights of the encoder before training, without a network unless `imagenet` is asked for."""
 
 import logging
+import pickle
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +59,34 @@ def load_encoder_weights(network: nn.Module, encoder: str, source: str) -> None:
 def _from_file(path: Path, source: str) -> dict[str, Tensor]:
     """Reads safetensors, or a torch file of tensors alone (nothing in it is executed)."""
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(source, error) from error
-    except Exception as error:
-        if type(error).__module__ in ("_pickle", "pickle", "zipfile"):
-            raise _unreadable(source, error) from error
-        raise
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for nest in ("state_dict", "model"):  # Lightning's and many others'; timm's, DeiT's, MAE's
+        if isinstance(state, dict) and isinstance(state.get(nest), dict):
+            state = state[nest]
+            break
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(WHERE, f"'{source}': no weights", "a state dict of tensors")
     return state
+
+
+# What torch's unpickler raises on content that is no torch file depends on its first bytes.
+_UNREADABLE = (
+    OSError, EOFError, SafetensorError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile,
+    LookupError, ValueError, AttributeError, TypeError,
+)  # fmt: skip
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By content: a key of an object store or of the hub's cache has no suffix.
+
+    Source: the format of safetensors: eight bytes of length, then a header in JSON.
+    """
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _from_hub(encoder: str) -> dict[str, Tensor]:
@@ -126,8 +142,11 @@ def _from_package(encoder: nn.Module, name: str) -> dict[str, Tensor]:
 def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Loads what fits by name and shape; a classifier's head is left over, nothing else may be."""
     best: tuple[int, dict[str, Tensor]] = (0, {})
+    others: dict[str, Tensor] = {}  # of a name that the encoder has, and of another shape
     own: dict[str, Any] = encoder.state_dict()
-    for prefix in ("", "encoder.", "model.", "module."):
+    # A whole network's, a Lightning module's around it, a DDP wrapper's around either.
+    inner = {key[: key.index("encoder.") + 8] for key in state if "encoder." in key}
+    for prefix in ("", "model.", "module.", *sorted(inner)):
         for target in ("", "model."):
             renamed = {
                 target + name: value
@@ -135,12 +154,21 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
                 if key.startswith(prefix)
                 for name in _names(key.removeprefix(prefix))
             }
-            fits = {k: v for k, v in renamed.items() if k in own and v.shape == own[k].shape}
+            named = {k: v for k, v in renamed.items() if k in own}
+            fits = {k: v for k, v in named.items() if v.shape == own[k].shape}
+            others |= {k: v for k, v in named.items() if v.shape != own[k].shape}
             if len(fits) > best[0]:
                 best = (len(fits), fits)
     missing = [
         name for name in own if name not in best[1] and not name.endswith("num_batches_tracked")
     ]
+    for name in missing:
+        if name in others:
+            raise ConfigError(
+                WHERE,
+                f"'{source}': {name} of shape {tuple(others[name].shape)}",
+                f"{tuple(own[name].shape)}, as this encoder has it",
+            )
     if missing:
         raise ConfigError(
             WHERE,
@@ -163,7 +191,7 @@ def _names(key: str) -> tuple[str, str]:
 
 
 def _unreadable(source: str, error: Exception) -> SegmentorError:
-    reason = " ".join(str(error).split())[:100]
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
     return ConfigError(
         WHERE, f"'{source}' cannot be read ({reason})", "safetensors or a torch file"
     )
