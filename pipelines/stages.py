@@ -19,9 +19,11 @@ from pipelines.cluster_settings import (
 )
 
 
-def check_early(wishes: Mapping[str, Any], image: str, secret: str) -> dsl.PipelineTask:
-    """Looks at what deploy will be asked for; returns the task, after which the rest may start."""
-    checked = check_deployment(**wishes)
+def check_early(
+    wishes: Mapping[str, Any], forms: Mapping[str, Any], image: str, secret: str
+) -> dsl.PipelineTask:
+    """Looks at what deploy and export will be asked for; the rest may start after this task."""
+    checked = check_deployment(**wishes, **forms)
     set_basics(checked, image, hours=1).set_caching_options(False)
     set_object_store(checked, secret)
     set_retries(checked)
@@ -105,9 +107,8 @@ def verify_and_deploy(
     divided: dsl.PipelineTask,
     checkpoint: dsl.Model,
     wishes: Mapping[str, Any],
+    forms: Mapping[str, Any],
     *,
-    size_policy: str,
-    export_precision: str,
     data_image: str,
     trainer_image: str,
     secret: str,
@@ -119,8 +120,7 @@ def verify_and_deploy(
         checkpoint=checkpoint,
         val=divided.outputs["val"],
         test=divided.outputs["test"],
-        size_policy=size_policy,
-        precision=export_precision,
+        **forms,
         max_difference=wishes["max_probability_difference"],
         max_flipped=wishes["max_flipped_fraction"],
     )

@@ -127,7 +127,9 @@ def sweep(
             "apply": apply,
             "deadline": deploy_deadline,
         }
-        checked = check_early(wishes, data_image, object_store_secret)
+        # What export makes of the checkpoint.
+        forms = {"size_policy": size_policy, "precision": export_precision}
+        checked = check_early(wishes, forms, data_image, object_store_secret)
         divided = prepare(
             checked,
             source=source,
@@ -166,8 +168,7 @@ def sweep(
             divided,
             chosen.outputs["checkpoint"],
             wishes,
-            size_policy=size_policy,
-            export_precision=export_precision,
+            forms,
             data_image=data_image,
             trainer_image=trainer_image,
             secret=object_store_secret,

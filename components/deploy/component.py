@@ -28,6 +28,8 @@ def check_deployment(
     predictor_image: str,
     apply: bool,
     deadline: int,
+    size_policy: str,
+    precision: str,
 ):
     """Looks at what deploy will be asked for, and asks the store and the cluster, before training.
 
@@ -44,6 +46,8 @@ def check_deployment(
         predictor_image: Container image to put into the ServingRuntime; empty leaves it alone.
         apply: Apply the InferenceService and wait for it; otherwise only write its manifest.
         deadline: Seconds that the model has to become ready.
+        size_policy: What export will be asked for: 'trained', 'resize' or 'native'.
+        precision: What export will be asked for: 'float32', 'int8' or 'both'.
     """
     return dsl.ContainerSpec(
         image=DATA,
@@ -64,6 +68,8 @@ def check_deployment(
                 predictor_image=predictor_image,
                 apply=apply,
                 deadline=deadline,
+                size_policy=size_policy,
+                precision=precision,
             ),
         ],
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.cli import ArtifactMetadata, output_file, output_folder, run_step, step_parser
+from segmentor.export_choices import PRECISIONS, SIZE_POLICIES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--size-policy",
-        choices=("trained", "resize", "native"),
+        choices=SIZE_POLICIES,
         default="trained",
         help="what the model does with images of other sizes; trained: as the checkpoint says",
     )
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "int8", "both"),
+        choices=PRECISIONS,
         default="float32",
         help="int8: smaller, and faster in OpenVINO; calibrated on val, refused if it loses too "
         "much IoU; both: model.int8.onnx beside model.onnx",

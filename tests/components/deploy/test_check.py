@@ -7,6 +7,7 @@ from components.deploy import rehearsal
 from components.deploy.check import main
 from components.deploy.cluster import Cluster
 from components.deploy.inference_service import STOP
+from components.export.__main__ import build_parser as export_parser
 from segmentor.errors import DeployError
 from tests.components.deploy.conftest import NAMESPACE
 from tests.components.deploy.deploy_builders import scaled
@@ -91,6 +92,25 @@ def test_a_value_that_deploy_would_refuse_is_one_line(check, flag, value, said):
     code, line = check(flag, value)
     assert code == 3
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--size-policy", "crop", "argument --size-policy: invalid choice: 'crop'"),
+        ("--precision", "fp16", "argument --precision: invalid choice: 'fp16'"),
+    ],
+)
+def test_a_word_that_export_would_refuse_is_refused_before_the_training(
+    plan, capfd, flag, value, said
+):
+    with pytest.raises(SystemExit) as stop:
+        main(["--name", "road", "--destination", plan.destination, flag, value])
+    assert stop.value.code == 2
+    assert said in capfd.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        export_parser().parse_args([flag, value])
+    assert said in capfd.readouterr().err
 
 
 def test_without_a_cluster_the_store_alone_is_asked(check, monkeypatch):
