@@ -20,6 +20,7 @@ from segmentor.nn.checkpoint import Checkpoint
 from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import OnnxModel
 from segmentor.progress import track
+from segmentor.tiling import tiled
 
 # Beside the training size: smaller than a stride, odd, and larger than what networks are traced at.
 SIZES = ((17, 23), (97, 131), (375, 621))
@@ -91,8 +92,10 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
     """
     contract = checkpoint.contract
     val_set, test_set = _open(val, contract), _open(test, contract)
-    torch_forward = as_forward(checkpoint.deployable())
-    sizes = _compare_sizes(torch_forward, model.forward, contract, val_set)
+    # Large images in tiles, as evaluate and the predictor run them.
+    torch_forward = tiled(as_forward(checkpoint.deployable()), contract)
+    model_forward = tiled(model.forward, contract)
+    sizes = _compare_sizes(torch_forward, model_forward, contract, val_set)
     images: list[Comparison] = []
     classes = len(contract.label_map)
     confusions: list[list[NDArray[np.int64]]] = []
@@ -104,7 +107,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
         start = time.perf_counter()
         expected = torch_forward(pixels[None])[0]
         middle = time.perf_counter()
-        found = model.forward(pixels[None])[0]
+        found = model_forward(pixels[None])[0]
         seconds.append((middle - start, time.perf_counter() - middle))
         masks = mask_at(expected, contract, size), mask_at(found, contract, size)
         images.append(_comparison(sample.id, expected, found, *masks))

@@ -34,6 +34,7 @@ from segmentor.errors import ContractError
 from segmentor.inference import decode_for
 from segmentor.nn.checkpoint import Checkpoint
 from segmentor.onnx_model import INT8_FILE, OnnxModel
+from segmentor.tiling import is_tiled, tile_side
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class ValImages(CalibrationDataReader):  # type: ignore[misc]
         step = max(1, len(val) // CALIBRATION_IMAGES)
         for sample in val.samples[::step][:CALIBRATION_IMAGES]:
             pixels, _ = decode_for(model.contract, val.image_content(sample), sample.id)
+            if is_tiled(model.contract, sample.size):  # the middle tile: no more runs at a time
+                side = tile_side(model.contract)
+                top, left = ((length - min(length, side)) // 2 for length in sample.size)
+                pixels = pixels[top : top + side, left : left + side]
             yield {INPUT_NAME: pixels[None]}
 
     def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:

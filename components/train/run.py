@@ -13,6 +13,7 @@ from components.train.config import TrainConfig
 from components.train.losses import SegmentationLoss
 from components.train.running_state import RunningState
 from components.train.samples import EpochSampler
+from segmentor.contract import InputSpec
 from segmentor.label_map import LabelMap
 
 
@@ -22,6 +23,7 @@ class Run:
 
     config: TrainConfig
     label_map: LabelMap
+    spec: InputSpec
     network: nn.Module
     loss: SegmentationLoss
     optimizer: torch.optim.Optimizer

@@ -16,13 +16,14 @@ from components.train.generators import get_generators, set_generators
 from components.train.keep_state import KeepState, Position, StopOnSignal
 from components.train.metrics import Counts, predict_indices
 from components.train.optimization import is_stepped_per_batch
+from components.train.overlays import draw
 from components.train.processes import share_buffers
 from components.train.run import Run
 from components.train.running_state import PartialEpoch, Progress
 from components.train.show_progress import ShowProgress
+from segmentor.contract import ModelContract
 from segmentor.errors import TrainingError
-from segmentor.label_map import LabelMap
-from segmentor.masks import overlay
+from segmentor.tiling import is_tiled, tiled
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,9 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         super().__init__(model=run.network, engine=run.engine)
         self.job = run
         self.progress = run.resumed.progress if run.resumed else Progress()
-        spec = run.config.processing
-        self._mean = torch.tensor(spec.mean).view(1, 3, 1, 1) * 255  # (1, 3, 1, 1)
-        self._std = torch.tensor(spec.std).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(run.spec.mean).view(1, 3, 1, 1) * 255  # (1, 3, 1, 1)
+        self._std = torch.tensor(run.spec.std).view(1, 3, 1, 1) * 255
+        self._contract = ModelContract(run.label_map, run.spec)
         self.counts: Counts | None = None
         self.resumes_at = run.resumed.partial if run.resumed else None
         self._trained: Position | None = None
@@ -127,15 +128,12 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
 
     def handle_batch(self, batch: dict[str, Tensor]) -> None:
         """Forward pass and loss of one batch; the callbacks do the rest."""
-        device = self.engine.device
-        image = batch["image"].to(device).float()  # (N, 3, h, w), 0..255
-        pixels = (image - self._mean.to(device)) / self._std.to(device)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        # DDP's collectives would wait for a process that has fewer validation batches.
-        network = self.model if self.is_train_loader else self.engine.unwrap_model(self.model)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.job.bf16):
-            logits = network(pixels)
-        logits = logits.float()  # (N, C, h, w); the loss loses digits in bfloat16
+        device, image = self.engine.device, batch["image"]
+        if self.is_valid_loader and is_tiled(self._contract, (image.shape[2], image.shape[3])):
+            found = tiled(self._tile_logits, self._contract)(image.permute(0, 2, 3, 1).numpy())
+            logits = torch.from_numpy(found).to(device)
+        else:
+            logits = self._logits(image)
         mask = batch["mask"].to(device)
         loss = self.job.loss(logits, mask)
         self._check(loss, batch["index"])
@@ -144,6 +142,23 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         self.counts.add(loss, logits, mask)
         if self.is_valid_loader and self.engine.is_main_process:
             self._draw(batch, logits)
+
+    def _logits(self, image: Tensor) -> Tensor:
+        """Uint8 (N, 3, h, w) -> float32 (N, C, h, w)."""
+        device = self.engine.device
+        pixels = (image.to(device).float() - self._mean.to(device)) / self._std.to(device)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        # DDP's collectives would wait for a process that has fewer validation batches.
+        network = self.model if self.is_train_loader else self.engine.unwrap_model(self.model)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.job.bf16):
+            logits: Tensor = network(pixels)
+        return logits.float()  # the loss loses digits in bfloat16
+
+    def _tile_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A tile of an image that is too large for one pass: uint8 (N, h, w, 3) -> (N, C, h, w)."""
+        tile = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        logits: NDArray[np.float32] = self._logits(tile).cpu().numpy()
+        return logits
 
     def position(self) -> Position:
         """How far the training of this epoch is; in validation it is done."""
@@ -204,10 +219,3 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
                     image=draw(image, prediction, self.job.label_map),
                     scope="loader",
                 )
-
-
-def draw(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], label_map: LabelMap
-) -> NDArray[np.uint8]:
-    """Overlays a mask: RGB uint8 (h, w, 3)."""
-    return overlay(np.ascontiguousarray(image), np.ascontiguousarray(mask), label_map)

@@ -29,6 +29,7 @@ from segmentor.digests import digest_json
 from segmentor.nn.checkpoint import Checkpoint, save_checkpoint
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.thresholds import choose_threshold
+from segmentor.tiling import tiled
 
 logger = logging.getLogger(__name__)
 
@@ -114,18 +115,23 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
     """Makes the contract of the best epoch: flat provenance, the threshold chosen on val."""
     train_set, val_set = job.train_set, job.val_set
     best = best_figures(trained)
+    validated: dict[str, Any] = {
+        "val_dataset_digest": val_set.digest,
+        "val_loss": best["valid/loss"],
+        "val_iou": best["valid/iou"],
+    }
+    if job.config.training.overfit_batches:  # measured on what it was trained on
+        validated = {"overfit_batches": job.config.training.overfit_batches}
     provenance: dict[str, Any] = {
         "tool_version": __version__,
         "train_dataset_digest": train_set.digest,
         "train_images": len(train_set),
         "train_groups": train_set.manifest["groups"],
-        "val_dataset_digest": val_set.digest,
+        **validated,
         "config_digest": digest_json(job.composed),
         "best_epoch": trained.progress.best_epoch,
         "epochs": trained.progress.epoch,
         "precision": "bf16" if trained.bf16 else "fp32",
-        "val_loss": best["valid/loss"],
-        "val_iou": best["valid/iou"],
     }
     if job.weights_digest:
         provenance["encoder_weights_digest"] = job.weights_digest
@@ -141,7 +147,7 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
     )
     if not contract.is_binary:
         return contract
-    forward = as_forward(Deployable(trained.network, contract))
+    forward = tiled(as_forward(Deployable(trained.network, contract)), contract)
     return replace(contract, threshold=choose_threshold(forward, contract, val_set))
 
 

@@ -179,6 +179,7 @@ def make_run(
     run = Run(
         config=config,
         label_map=data_sets[0].label_map,
+        spec=spec,
         network=network,
         loss=make_loss(settings, data_sets[0]).to(device),
         optimizer=optimizer,
@@ -194,7 +195,7 @@ def make_run(
         resumed=resumed,
     )
     if is_first():
-        log_start(run, spec)
+        log_start(run)
     return run
 
 
@@ -206,13 +207,13 @@ def make_loss(settings: TrainingSettings, train_set: Dataset) -> SegmentationLos
     return SegmentationLoss(terms, is_binary, class_weights(settings.class_weights, train_set))
 
 
-def log_start(run: Run, spec: InputSpec) -> None:
+def log_start(run: Run) -> None:
     """One line of what is about to be trained."""
     logger.info(
         "training device=%s precision=%s size=%dx%d train_images=%d val_images=%d parameters=%d",
         run.engine.device,
         "bf16" if run.bf16 else "fp32",
-        *spec.size,
+        *run.spec.size,
         len(run.sample_ids["train"]),
         len(run.sample_ids["valid"]),
         sum(parameter.numel() for parameter in run.network.parameters()),

@@ -15,15 +15,16 @@ from matplotlib.ticker import MaxNLocator
 
 from components.train.compose import flat_items
 from components.train.config import TrainConfig
+from components.train.overlays import draw
 from components.train.samples import read_pair
 from components.train.training import Trained
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.inference import mask_at
 from segmentor.label_map import LabelMap
-from segmentor.masks import overlay
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.report import Report
+from segmentor.tiling import tiled
 
 SHOWN_IMAGES = 6
 
@@ -76,9 +77,13 @@ def _add_result(
     """The main figures, what to know before believing them, curves, and IoU by class."""
     progress = trained.progress
     iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
+    measured_on = "its own training batch" if config.training.overfit_batches else "val"
     report.tiles(
         [
-            (f"{iou_name} on val", f"{metrics['val_iou']:.4f}" if "val_iou" in metrics else "n/a"),
+            (
+                f"{iou_name} on {measured_on}",
+                f"{metrics['val_iou']:.4f}" if "val_iou" in metrics else "n/a",
+            ),
             ("best epoch", f"{progress.best_epoch} of {progress.epoch}"),
             ("images a second", metrics.get("images_per_s", float("nan"))),
             ("elapsed", f"{metrics['elapsed_s']:.0f} s"),
@@ -113,6 +118,12 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
     history, progress = trained.progress.history, trained.progress
     best = history[progress.best_epoch - 1 - _first_epoch(trained)]
     found = []
+    if config.training.overfit_batches:
+        found.append(
+            ("bad", "An overfitting check, not a model: trained on the first "
+             f"{config.training.overfit_batches * config.training.batch_size} images of train at "
+             "most, and measured on the same. \"val\" below means these.")
+        )  # fmt: skip
     gap = best["train/iou"] - best["valid/iou"]
     if gap > 0.15:
         found.append(
@@ -162,7 +173,7 @@ def sample_sheet(
     trained: Trained, contract: ModelContract, val_set: Dataset
 ) -> list[tuple[str, np.ndarray]]:
     """Truth and prediction of evenly spaced validation images, by the deployable module."""
-    forward = as_forward(Deployable(trained.network, contract))
+    forward = tiled(as_forward(Deployable(trained.network, contract)), contract)
     samples = val_set.samples
     count = min(SHOWN_IMAGES, len(samples))
     size = contract.input.size if contract.input.size_policy == "resize" else None
@@ -170,8 +181,8 @@ def sample_sheet(
     for index in np.linspace(0, len(samples) - 1, count).astype(int):
         image, truth = read_pair(val_set, samples[index], size)
         prediction = mask_at(forward(image[None])[0], contract, truth.shape)
-        pair = [overlay(image, mask, contract.label_map) for mask in (truth, prediction)]
-        height, width = truth.shape
+        pair = [draw(image, mask, contract.label_map) for mask in (truth, prediction)]
+        height, width = pair[0].shape[:2]
         axis = 0 if width > height else 1  # wide pictures one above the other
         gap = np.full((6, width, 3) if axis == 0 else (height, 6, 3), 255, np.uint8)
         pictures.append((samples[index].id, np.concatenate([pair[0], gap, pair[1]], axis)))

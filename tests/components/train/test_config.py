@@ -43,7 +43,7 @@ def test_a_transform_can_be_added_and_removed():
 
 
 def test_transforms_and_options_in_braces_take_the_place_of_the_presets():
-    """Hydra alone would merge them: whoever turns augmentation off would train with mirrored text."""
+    """Hydra alone merges them: whoever turned augmentation off would train on mirrored text."""
     composed = compose_config(["processing.augmentation={}", "model.options={}"])
     assert composed["processing"]["augmentation"] == {}
     assert composed["model"]["options"] == {}
