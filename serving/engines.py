@@ -72,6 +72,7 @@ def choose_engine(
             if reason is None:
                 return engine, forward
         reasons[engine] = reason
+        logger.info("engine passed over", extra={"engine": engine, "reason": reason})
     ENGINE_REFUSED.labels(asked).inc()
     text = "; ".join(f"{engine}: {reason}" for engine, reason in reasons.items())
     logger.warning("engine refused", extra={"engine": asked, "reason": text, "served": EXACT})

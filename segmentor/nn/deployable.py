@@ -47,7 +47,17 @@ class Deployable(nn.Module):
         return self._probability(logits[:, :, :height, :width])
 
     def _probability(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid() if self.is_binary else logits.softmax(1)
+        return logits.sigmoid() if self.is_binary else softmax_of_channels(logits)
+
+
+def softmax_of_channels(logits: Tensor) -> Tensor:
+    """Equal to `logits.softmax(1)`, in the steps that it consists of.
+
+    onnxruntime's own Softmax is slow over any axis but the last: 54 ms instead of 6 for 11 classes
+    of 352 x 480, as much as the network; one of 19 classes at 512 x 1,024 took 0.6 s.
+    """
+    exponentials = (logits - logits.amax(1, keepdim=True)).exp()
+    return exponentials / exponentials.sum(1, keepdim=True)
 
 
 def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:

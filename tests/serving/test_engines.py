@@ -58,6 +58,12 @@ def test_openvino_in_fp32_gives_the_masks_of_onnxruntime(street_model, scene):
     np.testing.assert_allclose(forward(scene[None]), exact.forward(scene[None]), atol=1e-4)
 
 
+def test_no_exported_model_has_the_slow_softmax_of_onnxruntime(street_model):
+    nodes = {node.op_type for node in onnx.load(street_model / "model.onnx").graph.node}
+    assert "Exp" in nodes
+    assert "Softmax" not in nodes
+
+
 def test_openvino_runs_native_models_at_changing_sizes(road_model):
     exact = OnnxModel(road_model)
     _, forward = choose_engine("openvino", exact, threads=1, streams=1)

@@ -8,7 +8,12 @@ from torch.nn import functional
 
 from segmentor.contract import InputSpec, ModelContract
 from segmentor.label_map import LabelMap
-from segmentor.nn.deployable import Deployable, as_forward, resize_bilinear
+from segmentor.nn.deployable import (
+    Deployable,
+    as_forward,
+    resize_bilinear,
+    softmax_of_channels,
+)
 from segmentor.nn.network import NetworkConfig, build_network
 
 
@@ -34,6 +39,17 @@ def test_the_gathering_resize_equals_interpolate(
     images = noise(2, *source, 3)
     expected = functional.interpolate(images.permute(0, 3, 1, 2).float(), target, mode="bilinear")
     assert torch.allclose(resize_bilinear(images, target), expected, atol=2e-3)
+
+
+@given(
+    classes=st.integers(2, 9),
+    scale=st.sampled_from([0.0, 1.0, 30.0, 1e4]),
+    seed=st.integers(0, 100),
+)
+def test_the_softmax_of_channels_equals_torchs(classes: int, scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, classes, 3, 5, generator=generator) * scale
+    assert torch.allclose(softmax_of_channels(logits), logits.softmax(1), atol=1e-6)
 
 
 def test_resize_answers_at_the_contracts_size_whatever_comes() -> None:
