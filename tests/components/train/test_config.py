@@ -20,7 +20,9 @@ def test_every_shipped_preset_is_valid(group_preset):
 
 
 def test_the_presets_that_the_docs_name_are_there():
-    assert presets("model") == ["deeplabv3plus", "fpn", "segformer", "tiny", "unet_resnet34"]
+    assert presets("model") == [
+        "deeplabv3plus", "fpn", "segformer", "tiny", "unet_lite0", "unet_resnet34",
+    ]  # fmt: skip
     assert presets("processing") == ["generic", "road", "small_objects"]
     assert presets("training") == ["cpu_fast", "default", "gpu", "overfit_batch"]
 
