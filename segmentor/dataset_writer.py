@@ -19,6 +19,7 @@ from segmentor.errors import DataError
 from segmentor.image_io import read_header
 from segmentor.label_map import LabelMap
 from segmentor.masks import count_classes, encode_mask
+from segmentor.name_table import NameTable
 
 SHARD_BYTES = 256 * 1024 * 1024
 
@@ -43,8 +44,8 @@ class DatasetWriter:
         self._shard_bytes = shard_bytes
         self._shard: BinaryIO | None = None
         self._shard_count = 0
-        self._ids: set[str] = set()
-        self._groups: set[str] = set()
+        self._ids = NameTable()
+        self._groups = NameTable()
         self._digest = sha256(canonical_json(label_map.to_json()).encode())
         self._lines = (folder / SAMPLES).open("w", encoding="utf-8")
 

@@ -5,11 +5,12 @@ ground truth", the target `background` is background; the source `*` is every la
 `*=*` keeps those as they are.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.convert_labels.exports import UNLABELLED
-from segmentor.errors import LabelMapError
+from segmentor.errors import LabelMapError, did_you_mean
 from segmentor.label_map import (
     BACKGROUND,
     IGNORE_INDEX,
@@ -107,8 +108,8 @@ def map_classes(
             _WHERE, "no class but background", "at least one", f"labels: {_listed(names)}"
         )
     if len(order) > MAX_TARGETS:
-        remedy = "name those you want with classes (or label_map)"
-        found, expected = f"{len(order)} classes", f"at most {MAX_TARGETS}"
+        remedy = "name those you want, or merge some, with classes (or label_map)"
+        found, expected = f"{len(order)} classes", f"at most {MAX_TARGETS}, as a mask has bytes"
         raise LabelMapError("label map", found, expected, remedy)
     colours = _colours(order, classes, chosen, rules)
     label_map = LabelMap(tuple(LabelClass(n, c) for n, c in zip(order, colours, strict=True)))
@@ -134,12 +135,7 @@ def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
             if source == REST:
                 rest = rule.target
             elif source not in names and source != UNLABELLED:
-                raise LabelMapError(
-                    _WHERE,
-                    f"no label '{source}' in the export",
-                    f"one of {_listed(names)}",
-                    _ODD_NAMES if any(sign in name for name in names for sign in ",=+") else "",
-                )
+                raise _unknown(source, names)
             elif source in chosen and chosen[source] != rule.target:
                 raise LabelMapError(
                     _WHERE,
@@ -155,6 +151,18 @@ def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:
         # A label called `ignore` says what it is; a rule for all others does not mean it.
         chosen.setdefault(name, name if rest == REST or name == IGNORE else rest)
     return chosen
+
+
+def _unknown(source: str, names: Sequence[str]) -> LabelMapError:
+    """Says that the export has no such label, and which one may be meant."""
+    found = f"no label '{source}' in the export"
+    near = [name for name in names if name.casefold() == source.casefold()]
+    if near:
+        found += f" ({_listed(near)} differs in case)"
+    near = near or difflib.get_close_matches(source, names, n=1)
+    has_signs = any(sign in name for name in names for sign in ",=+")
+    remedy = did_you_mean([f"'{name}'" for name in near]) or (_ODD_NAMES if has_signs else "")
+    return LabelMapError(_WHERE, found, f"one of {_listed(names)}", remedy)
 
 
 def _colours(

@@ -9,6 +9,13 @@ from urllib.parse import unquote
 from segmentor.errors import DataError
 
 
+def local_path(source: str) -> Path | None:
+    """Returns the path that a source is, None where it is an object's URI or empty."""
+    if source.startswith("file://"):
+        return Path(unquote(source.removeprefix("file://")))
+    return Path(source) if source and "://" not in source else None
+
+
 @contextlib.contextmanager
 def local_copy(source: str, beside: Path) -> Iterator[Path]:
     """Yields a path of the export; what was downloaded is removed at the end.
@@ -22,9 +29,8 @@ def local_copy(source: str, beside: Path) -> Iterator[Path]:
         DataError: another scheme.
         StoreError: nothing at the URI, or the store is away.
     """
-    if "://" not in source or source.startswith("file://"):
-        is_uri = source.startswith("file://")
-        yield Path(unquote(source.removeprefix("file://")) if is_uri else source)
+    if path := local_path(source):
+        yield path
         return
     # The client takes as long to import as all else of this step.
     from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri

@@ -1,5 +1,6 @@
 """Finds the image of an item: inside the export, beside it, or in another place that is named."""
 
+import posixpath
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -11,8 +12,13 @@ from segmentor.image_io import EXTENSIONS
 
 def stem(name: str) -> str:
     """Returns a name without an image's extension; other dots belong to the name."""
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in EXTENSIONS else name
+    # No Path: it interns what it is made of, and there may be millions of names.
+    plain, extension = posixpath.splitext(name)
+    if extension.lower() not in EXTENSIONS:
+        return name
+    if "//" in plain or plain.startswith("./") or "/./" in plain:
+        return str(PurePosixPath(plain))
+    return plain
 
 
 def same_letters(name: str) -> str:
@@ -90,7 +96,7 @@ class ImageFinder:
         prefixes = tuple(f"{folder}/" for folder in folders if folder)
         return sorted(
             name
-            for name, row in files.rows.items()
+            for row, name in enumerate(files)
             if not self._found[row]
             and name.startswith(prefixes)
             and name.lower().endswith(EXTENSIONS)
@@ -99,7 +105,7 @@ class ImageFinder:
     def _take(self, place: int, name: str) -> SourceFile:
         files = self._places[place][0]
         if place == 0:
-            self._found[files.rows[name]] = True
+            self._found[files.row_of(name)] = True
         return files[name]
 
     def _folders(self, subset: str) -> Iterator[tuple[int, str]]:

@@ -174,8 +174,7 @@ def _size_histogram(quality: LabelQuality) -> "Figure":
 
 def _groups(report: Report, quality: LabelQuality) -> None:
     report.section("Groups", "A split never tears a group apart.")
-    rows = [(name, count) for name, count in quality.groups.most_common(12)]
-    report.table(["group", "samples"], rows)
+    report.table(["group", "samples"], quality.largest_groups(12))
     if len(quality.groups) > 12:
         report.paragraph(f"and {len(quality.groups) - 12:,} smaller ones")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -16,6 +17,7 @@ from components.convert_labels.exports import (
 )
 from components.convert_labels.image_finder import ImageFinder
 from segmentor.errors import ConfigError, DataError, SegmentorError
+from segmentor.name_table import NameTable
 
 EMPTY_POLICIES = ("negative", "skip", "fail")
 
@@ -78,8 +80,10 @@ class Seen:
         self._remedy = (
             "export the tasks one by one" if has_tasks else "leave one out of the annotations"
         )
-        self._image_of: dict[str, str] = {}
-        self._sample_of: dict[str, str] | None = {} if has_subsets else None
+        self._has_subsets = has_subsets
+        self._ids, self._images = NameTable(), NameTable()
+        # The number of each sample's image, and of each image's first sample.
+        self._image_of, self._sample_of = array("q"), array("q")
 
     def checked(self, job: Job | Refused) -> Job | Refused:
         """Returns the job; a name that differs in the extension alone gets that.
@@ -89,20 +93,26 @@ class Seen:
         """
         if isinstance(job, Refused):
             return job
-        image = job.image.name
-        if self._image_of.get(job.id, image) != image:
-            job = replace(job, id=job.id + PurePosixPath(image).suffix)
-        if job.id in self._image_of:
+        name = job.image.name
+        place = f"{job.image.offset}:{name}"
+        image = self._images.number_of(place)
+        number = self._ids.number_of(job.id)
+        if number is not None and self._image_of[number] != image:
+            job = replace(job, id=job.id + PurePosixPath(name).suffix)
+            number = self._ids.number_of(job.id)
+        if number is not None:
             raise DataError(
                 job.id, "the name twice", "unique image names in a subset", self._remedy
             )
-        if self._sample_of is not None:
-            other = self._sample_of.setdefault(f"{job.image.container}:{image}", job.id)
-            if other != job.id:
-                expected = "an image of its own"
-                remedy = "put the images of each subset into a folder of its name"
-                raise DataError(job.id, f"{image}, which is the image of {other}", expected, remedy)
-        self._image_of[job.id] = image
+        if self._has_subsets and image is not None:
+            found = f"{name}, which is the image of {self._ids[self._sample_of[image]]}"
+            remedy = "put the images of each subset into a folder of its name"
+            raise DataError(job.id, found, "an image of its own", remedy)
+        if image is None:
+            image = self._images.add(place)
+            self._sample_of.append(len(self._ids))
+        self._image_of.append(image)
+        self._ids.add(job.id)
         return job
 
 

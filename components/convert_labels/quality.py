@@ -13,6 +13,7 @@ from components.convert_labels.conversion import Converted
 from components.convert_labels.exports import Finding
 from segmentor.dataset import Dataset, Sample
 from segmentor.label_map import LabelMap
+from segmentor.name_table import NameTable
 
 # A line a finding, beside samples.jsonl: split carries them on, `dataset view` filters by them.
 FINDINGS = "findings.jsonl"
@@ -38,7 +39,8 @@ class LabelQuality:
     empty_ids: list[str] = field(default_factory=list)
     empty_images: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    groups: Counter[str] = field(default_factory=Counter)
+    groups: NameTable = field(default_factory=NameTable, repr=False)
+    group_samples: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
     subsets: Counter[str] = field(default_factory=Counter)
     finding_counts: Counter[str] = field(default_factory=Counter)
     findings: dict[str, list[str]] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class LabelQuality:
             self.class_pixels[index] += count
             self.class_images[index] += count > 0
         self.sizes[sample.size] += 1
-        self.groups[sample.group] += 1
+        self._count_in_group(sample.group)
         self.subsets[sample.subset] += 1
         self.hashes.append(int(converted.perceptual_hash, 16))
         self.images.frombytes(bytes.fromhex(sample.image_digest.removeprefix("sha256:")[:16]))
@@ -102,6 +104,18 @@ class LabelQuality:
                     self.near_duplicates.append((left, right))
                 self._count([Finding(kind, text)])
                 yield other.id, Finding(kind, text)
+
+    def largest_groups(self, count: int) -> list[tuple[str, int]]:
+        """Returns so many groups and their samples, the largest first."""
+        samples = np.array(self.group_samples, np.int64)
+        order = np.argsort(-samples, kind="stable")[:count].tolist()
+        return [(self.groups[number], int(samples[number])) for number in order]
+
+    def _count_in_group(self, group: str) -> None:
+        number = self.groups.add(group)
+        if number == len(self.group_samples):
+            self.group_samples.append(0)
+        self.group_samples[number] += 1
 
     def _equal_images(self) -> list[tuple[int, int]]:
         """Pairs of positions with one image file: each with the next of its kind."""

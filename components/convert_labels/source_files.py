@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.errors import DataError
+from segmentor.name_table import NameTable
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 # The offset of a file that is in no zip.
@@ -138,49 +139,57 @@ class _Member(io.RawIOBase):
 class SourceFiles:
     """The files of an export by their name: a relative path with '/', case kept.
 
-    `rows` gives the row of `facts` of each name: int64 (N, 5), the fields of a SourceFile from
-    `offset` on. Objects for each file would take ten times the memory.
+    `facts` int64 (N, 5) has the fields of a SourceFile from `offset` on, in rows numbered as
+    `names` are; these begin with `wrapper`. Objects for each file would take ten times the memory.
     """
 
     where: str
     container: str
-    rows: dict[str, int] = field(repr=False)
+    names: NameTable = field(repr=False)
     facts: NDArray[np.int64] = field(repr=False)
     wrapper: str = ""
 
     def __contains__(self, name: str) -> bool:
-        return name in self.rows
+        return self.wrapper + name in self.names
 
     def __getitem__(self, name: str) -> SourceFile:
-        offset, stored_bytes, size, crc, is_deflated = self.facts[self.rows[name]].tolist()
+        offset, stored_bytes, size, crc, is_deflated = self.facts[self.row_of(name)].tolist()
         container = self.container
         if offset == PLAIN_FILE:
             container = os.path.join(container, self.wrapper + name)
         return SourceFile(name, container, offset, stored_bytes, size, crc, bool(is_deflated))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
+        return (name[len(self.wrapper) :] for name in self.names)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.names)
+
+    def row_of(self, name: str) -> int:
+        """Returns the row of a file.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        row = self.names.number_of(self.wrapper + name)
+        if row is None:
+            raise KeyError(name)
+        return row
 
     def below(self, folder: str) -> list[str]:
         """Returns the names below a folder, sorted."""
         prefix = folder.rstrip("/") + "/"
-        return sorted(name for name in self.rows if name.startswith(prefix))
+        return sorted(name for name in self if name.startswith(prefix))
 
     def top_folders(self) -> list[str]:
         """Returns the folders at the top, sorted."""
-        return sorted({name.split("/", 1)[0] for name in self.rows if "/" in name})
+        return sorted({name.split("/", 1)[0] for name in self if "/" in name})
 
     def without_wrapper(self) -> "SourceFiles":
         """Drops a single folder around everything, as archivers make it."""
-        tops = {name.split("/", 1)[0] for name in self.rows}
-        if len(tops) != 1 or any("/" not in name for name in self.rows):
+        if len(tops := self.top_folders()) != 1 or any("/" not in name for name in self):
             return self
-        wrapper = tops.pop() + "/"
-        rows = {name[len(wrapper) :]: row for name, row in self.rows.items()}
-        return replace(self, rows=rows, wrapper=self.wrapper + wrapper)
+        return replace(self, wrapper=f"{self.wrapper}{tops[0]}/")
 
 
 def _corrupt(name: str, why: str) -> DataError:

@@ -6,13 +6,13 @@ import stat
 import struct
 import zipfile
 from array import array
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from components.convert_labels.source_files import PLAIN_FILE, SourceFiles
 from segmentor.errors import DataError
+from segmentor.name_table import NameTable
 
 # Files that operating systems leave in archives.
 _CLUTTER = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\._)", re.IGNORECASE)
@@ -22,8 +22,6 @@ _ENCRYPTED_FLAG = 0x1
 BOMB_RATIO = 300
 BOMB_BYTES = 32 << 20
 
-# Name, then offset, stored bytes, size, checksum, whether it is deflated.
-Listed = tuple[str, int, int, int, int, bool]
 FACTS = 5
 
 
@@ -37,34 +35,46 @@ def open_source(path: Path, where: str) -> SourceFiles:
     Raises:
         DataError: nothing there, no zip, or names that would be unsafe to use.
     """
+    files = _Listed(where)
     if path.is_dir():
-        listed = _list_folder(path, where)
+        _list_folder(path, files)
     elif path.is_file():
-        listed = _list_zip(path, where)
+        _list_zip(path, files)
     else:
         raise DataError(where, "no such file or folder", "a CVAT export: a zip or a folder")
-    rows: dict[str, int] = {}
-    facts = array("q")
-    for name, *values in listed:
-        if name in rows:
-            raise DataError(f"{where}: {name}", "the same file name twice", "one file a name")
-        rows[name] = len(rows)
-        facts.extend(values)
-    if not rows:
+    if not len(files.names):
         raise DataError(where, "no files", "a CVAT export: a zip or a folder")
-    table = np.frombuffer(facts, np.int64).reshape(len(rows), FACTS)
-    return SourceFiles(where, str(path), rows, table)
+    table = np.frombuffer(files.facts, np.int64).reshape(len(files.names), FACTS)
+    return SourceFiles(where, str(path), files.names, table)
 
 
-def _list_folder(root: Path, where: str) -> Iterator[Listed]:
-    real_root = root.resolve()
+class _Listed:
+    """The files found so far."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.names = NameTable()
+        # Of each the offset, stored bytes, size, checksum, and whether it is deflated.
+        self.facts = array("q")
+
+    def add(self, name: str, *facts: int) -> None:
+        """Appends a file."""
+        if self.names.add(name) * FACTS < len(self.facts):
+            raise DataError(f"{self.where}: {name}", "the same file name twice", "one file a name")
+        self.facts.extend(facts)
+
+
+def _list_folder(root: Path, files: _Listed) -> None:
+    where, real_root = files.where, root.resolve()
     for folder, folder_names, file_names in os.walk(root):
         folder_names.sort()
+        inside = Path(folder).relative_to(root).as_posix()
         for name in sorted(folder_names + file_names):
-            path = Path(folder, name)
-            relative = path.relative_to(root).as_posix()
-            if path.is_symlink() and (
-                not path.resolve().is_relative_to(real_root) or path.is_dir()
+            # No Path of each: it interns what it is made of, and there may be millions.
+            path = os.path.join(folder, name)
+            relative = name if inside == "." else f"{inside}/{name}"
+            if os.path.islink(path) and (
+                not Path(path).resolve().is_relative_to(real_root) or os.path.isdir(path)
             ):
                 raise DataError(
                     f"{where}: {_shown(relative)}",
@@ -72,48 +82,59 @@ def _list_folder(root: Path, where: str) -> Iterator[Listed]:
                     "plain files",
                     "copy what it points at to its place",
                 )
-            if path.is_dir() or _CLUTTER.search(relative):
+            if os.path.isdir(path) or _CLUTTER.search(relative):
                 continue
             _refuse_surrogates(relative, where)
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise DataError(f"{where}: {relative}", "no plain file", "plain files")
-            size = path.stat().st_size
-            yield relative, PLAIN_FILE, size, size, 0, False
+            size = os.path.getsize(path)
+            files.add(relative, PLAIN_FILE, size, size, 0, False)
 
 
-def _list_zip(path: Path, where: str) -> Iterator[Listed]:
-    expected, again = "a zip or a folder", "download the export again"
+def _list_zip(path: Path, files: _Listed) -> None:
+    where, expected = files.where, "a zip or a folder"
     with path.open("rb") as file:
         if file.read(2) not in (b"PK", b"") and not zipfile.is_zipfile(path):
             remedy = "give the zip, or the folder that it lies in"
             raise DataError(where, "a file that is no zip", expected, remedy)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.filelist[::-1]
-            archive.filelist.clear()
-            archive.NameToInfo.clear()
+        _Directory(path, files).close()
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
-        raise DataError(where, f"no complete zip ({error})", expected, again) from error
-    size = path.stat().st_size
-    while members:
-        # Taken off, as the list is by far the largest thing in memory.
-        member = members.pop()
-        if not 0 <= member.header_offset <= size - member.compress_size:
-            found = "no complete zip (parts that its directory lists are missing)"
-            raise DataError(where, found, expected, again)
-        name = _member_name(member, where)
+        remedy = "download the export again"
+        raise DataError(where, f"no complete zip ({error})", expected, remedy) from error
+
+
+class _Directory(zipfile.ZipFile):
+    """Reads the directory of a zip, and hands each member on at once.
+
+    zipfile would keep them in these two attributes, half a kilobyte each.
+    """
+
+    filelist = property(lambda self: self._members, lambda self, members: None)
+    NameToInfo = property(lambda self: {}, lambda self, members: None)
+
+    def __init__(self, path: Path, files: _Listed) -> None:
+        self._members = _Members(files, path.stat().st_size)
+        super().__init__(path)
+
+
+class _Members(list[zipfile.ZipInfo]):
+    """Stays empty: what is appended is checked, and becomes a row of the files."""
+
+    def __init__(self, files: _Listed, zip_bytes: int) -> None:
+        super().__init__()
+        self._files, self._zip_bytes = files, zip_bytes
+
+    def append(self, member: zipfile.ZipInfo) -> None:
+        if not 0 <= member.header_offset <= self._zip_bytes - member.compress_size:
+            raise zipfile.BadZipFile("parts that its directory lists are missing")
+        name = _member_name(member, self._files.where)
         if member.is_dir() or _CLUTTER.search(name):
-            continue
-        _refuse_member(member, f"{where}: {name}")
+            return
+        _refuse_member(member, f"{self._files.where}: {name}")
         is_deflated = member.compress_type == zipfile.ZIP_DEFLATED
-        yield (
-            name,
-            member.header_offset,
-            member.compress_size,
-            member.file_size,
-            member.CRC,
-            is_deflated,
-        )
+        sizes = member.compress_size, member.file_size
+        self._files.add(name, member.header_offset, *sizes, member.CRC, is_deflated)
 
 
 def _member_name(member: zipfile.ZipInfo, where: str) -> str:
@@ -126,7 +147,7 @@ def _member_name(member: zipfile.ZipInfo, where: str) -> str:
             raise DataError(
                 f"{where}: {_shown(name)}", "a file name that is not UTF-8", "UTF-8 names"
             ) from None
-    parts = PurePosixPath(name).parts
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     if "\\" in name:
         found, remedy = "a name with '\\'", "zip it with another archiver, or give the folder"
         raise DataError(f"{where}: {_shown(name)}", found, "relative paths with '/'", remedy)

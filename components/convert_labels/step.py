@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,15 @@ from components.convert_labels.label_pixels import make_tables
 from components.convert_labels.label_report import write_label_report
 from components.convert_labels.planning import Policies, Refused, plan_jobs
 from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
+from components.convert_labels.released_memory import release_memory
 from components.convert_labels.report_facts import ReportFacts, make_facts
 from components.convert_labels.request import Request
 from components.convert_labels.source_listing import open_source
-from components.convert_labels.unused_classes import leave_out, unused_classes
+from components.convert_labels.unused_classes import (
+    leave_out,
+    unused_classes,
+    without_undrawn,
+)
 from segmentor import __version__
 from segmentor.dataset import Dataset
 from segmentor.dataset_writer import DatasetWriter
@@ -43,7 +49,48 @@ def run(request: Request) -> ArtifactMetadata:
 
     Raises:
         DataError: the export, or samples of it, cannot be used; the report lists them all.
+        ConfigError: an option that cannot be, or an output in the place of something else.
     """
+    request.check_outputs()
+    rules = _rules(request)
+    with output_folder(request.dataset) as folder:
+        made = _make_samples(request, rules, folder)
+        release_memory()
+        mapping, quality, notes = made.mapping, made.quality, made.export.notes
+        _refuse(request, make_facts(request, made.export, mapping, made.grouping), quality)
+        unused = unused_classes(quality, rules, request.source, notes)
+        if unused:
+            mapping = leave_out(folder, mapping, unused)
+            quality.narrow_to(mapping.label_map)
+        _find_near_duplicates(folder, quality)
+        unused = (*made.undrawn, *unused)
+        facts = make_facts(request, made.export, mapping, made.grouping, unused)
+        with output_file(request.label_report) as page:
+            warnings = write_label_report(page, facts, quality, folder)
+        digest = Dataset(folder).digest
+        figures = metrics(quality)
+        with output_file(request.label_metrics) as file:
+            file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for text in warnings.get("warnings", "").splitlines():
+        logger.warning("%s", text)
+    logger.info("converted samples=%d digest=%s", quality.samples, digest)
+    metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
+    return {"dataset": metadata, "label_metrics": figures, "label_report": warnings}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was written into the folder of the data set, and how it came about."""
+
+    export: Export
+    mapping: ClassMapping
+    grouping: str
+    undrawn: tuple[str, ...]
+    quality: LabelQuality
+
+
+def _make_samples(request: Request, rules: MappingRules, folder: Path) -> _Made:
+    """Fetches and opens the export, and converts all of it."""
     with contextlib.ExitStack() as stack:
         beside = request.dataset.absolute().parent
         path = stack.enter_context(local_copy(request.source, beside))
@@ -54,7 +101,7 @@ def run(request: Request) -> ArtifactMetadata:
             elsewhere = open_source(images, request.images).without_wrapper()
         export, files = open_export(files, elsewhere)
         finder = ImageFinder(files, export.image_folders, elsewhere)
-        rules = _rules(request)
+        export, undrawn = without_undrawn(export, rules)
         mapping = map_classes(
             export.classes,
             rules,
@@ -65,29 +112,10 @@ def run(request: Request) -> ArtifactMetadata:
         policies = Policies(request.empty_images, request.group_pattern)
         jobs, grouping = plan_jobs(export, finder, policies)
         quality = LabelQuality(mapping.label_map)
-        with output_folder(request.dataset) as folder:
-            _convert(request, folder, export, mapping, jobs(), quality)
-            for name in finder.unnamed():
-                export.notes.count("images that the annotations do not name (left out)", name)
-            facts = make_facts(request, export, mapping, grouping)
-            _refuse(request, facts, quality)
-            unused = unused_classes(quality, rules, request.source)
-            if unused:
-                mapping = leave_out(folder, mapping, unused)
-                quality.narrow_to(mapping.label_map)
-            _find_near_duplicates(folder, quality)
-            facts = make_facts(request, export, mapping, grouping, unused)
-            with output_file(request.label_report) as page:
-                warnings = write_label_report(page, facts, quality, folder)
-            digest = Dataset(folder).digest
-            figures = metrics(quality)
-            with output_file(request.label_metrics) as file:
-                file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    for text in warnings.get("warnings", "").splitlines():
-        logger.warning("%s", text)
-    logger.info("converted samples=%d digest=%s", quality.samples, digest)
-    metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
-    return {"dataset": metadata, "label_metrics": figures, "label_report": warnings}
+        _convert(request, folder, export, mapping, jobs(), quality)
+        for name in finder.unnamed():
+            export.notes.count("images that the annotations do not name (left out)", name)
+    return _Made(export, mapping, grouping, undrawn, quality)
 
 
 def _rules(request: Request) -> MappingRules:

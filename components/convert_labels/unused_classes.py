@@ -5,6 +5,7 @@ say nothing before they are read. So the data set is written in full, and again 
 masks whose indices change are encoded anew.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -17,11 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.convert_labels.class_mapping import ClassMapping, MappingRules
+from components.convert_labels.class_mapping import MAX_TARGETS, ClassMapping, MappingRules
+from components.convert_labels.exports import UNLABELLED, Export, Notes, ShapesLabel
 from components.convert_labels.quality import LabelQuality
 from segmentor.dataset import MANIFEST, SAMPLES, Dataset, Sample
 from segmentor.dataset_writer import DatasetWriter
-from segmentor.errors import DataError
+from segmentor.errors import DataError, SegmentorError
 from segmentor.label_map import BACKGROUND, IGNORE_INDEX, LabelMap
 from segmentor.masks import decode_mask, encode_mask
 from segmentor.progress import track
@@ -30,7 +32,30 @@ from segmentor.progress import track
 AT_ONCE = 64
 
 
-def unused_classes(quality: LabelQuality, rules: MappingRules, where: str) -> tuple[str, ...]:
+def without_undrawn(export: Export, rules: MappingRules) -> tuple[Export, tuple[str, ...]]:
+    """Leaves labels out that no shape has, where there are more than masks have indices for.
+
+    Returns the export and the labels left out. Those that a rule names stay; so do all of an export
+    of masks, which are written by their labels' indices or colours: they are not read for it.
+    """
+    if len(export.classes) <= MAX_TARGETS:
+        return export, ()
+    kept = {UNLABELLED, *(source for rule in rules.rules for source in rule.sources)}
+    for item in export.items():
+        if isinstance(item.label, ShapesLabel):
+            # What cannot be read is a problem of its image, and is found again as such.
+            with contextlib.suppress(SegmentorError):
+                kept |= {shape.label for shape in item.label.shapes()}
+        elif item.label is not None:
+            return export, ()
+    classes = tuple(label for label in export.classes if label.name in kept)
+    undrawn = tuple(label.name for label in export.classes if label.name not in kept)
+    return replace(export, classes=classes), undrawn
+
+
+def unused_classes(
+    quality: LabelQuality, rules: MappingRules, where: str, notes: Notes
+) -> tuple[str, ...]:
     """Returns the classes that no image has; those that the user named are kept.
 
     Raises:
@@ -47,9 +72,15 @@ def unused_classes(quality: LabelQuality, rules: MappingRules, where: str) -> tu
             where,
             f"no pixel of any label ({shown}) in {images}",
             "at least one",
-            "label images, or export the task that is labelled",
+            f"label images, or export the task that is labelled{_left_out(notes)}",
         )
     return tuple(unused)
+
+
+def _left_out(notes: Notes) -> str:
+    """Says what was there and was not painted, if anything: it may be why nothing is."""
+    found = [f"{what}: {count:,}" for what, count in sorted(notes.counts.items())]
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def leave_out(folder: Path, mapping: ClassMapping, unused: tuple[str, ...]) -> ClassMapping:

@@ -4,6 +4,7 @@ z order is not in the file: what comes later is on top. Brush masks have iscrowd
 """
 
 import json
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,12 +26,14 @@ from components.convert_labels.image_finder import stem
 from components.convert_labels.source_files import SourceFile, SourceFiles
 from segmentor.errors import DataError, MaskError
 from segmentor.label_map import LabelClass
+from segmentor.name_table import NameTable
 
 _KEYS = {"images", "annotations", "categories"}
 _PREFIX = "instances_"
 _COMPANIONS = ("person_keypoints_", "captions_", "labels_", "stuff_", "panoptic_", "image_info_")
 # Of an annotation; the rest is not needed.
 _KEPT = ("segmentation", "bbox", "attributes")
+_STRAY = "annotations of images that are not listed (left out)"
 
 
 def recognises(files: SourceFiles) -> bool:
@@ -133,7 +136,7 @@ def box_shape(label: str, bbox: Any, attributes: Any, where: str, z_order: int =
     return Shape("box", label, corners, z_order, rotation=angle)
 
 
-def _items(file: SourceFile, subset: str, names: dict[Any, str], notes: Notes) -> Iterator[Item]:
+def _items(file: SourceFile, subset: str, names: dict[str, str], notes: Notes) -> Iterator[Item]:
     with AnnotationsByImage() as kept:
         _keep_annotations(kept, file, names, notes)
         for number, image in enumerate(objects(file, "images")):
@@ -145,40 +148,45 @@ def _items(file: SourceFile, subset: str, names: dict[Any, str], notes: Notes) -
 
 
 def _keep_annotations(
-    kept: AnnotationsByImage, file: SourceFile, names: dict[Any, str], notes: Notes
+    kept: AnnotationsByImage, file: SourceFile, names: dict[str, str], notes: Notes
 ) -> None:
-    # An id twice counts for the later image; ids that are no ids match nothing.
-    numbers_of = {_id(image): number for number, image in enumerate(objects(file, "images"))}
-    numbers_of.pop(None, None)
+    # An id twice counts for the later image.
+    ids, image_of = NameTable(), array("q")
+    for number, image in enumerate(objects(file, "images")):
+        position = ids.add(_id(image.get("id"), f"image {number} of no id"))
+        image_of[position : position + 1] = array("q", [number])
     for annotation in objects(file, "annotations"):
-        number = numbers_of.get(_id(annotation, "image_id"))
-        if number is None:
-            notes.count("annotations of images that are not listed (left out)")
+        position = ids.number_of(_id(annotation.get("image_id"), "none"))
+        if position is None:
+            notes.count(_STRAY)
             continue
+        number = image_of[position]
         if annotation.get("keypoints") and not annotation.get("segmentation"):
             # Its box is no object's: CVAT writes it about the points.
             notes.count("skeleton annotations (no area: not painted)")
             continue
         category = annotation.get("category_id")
-        label = names.get(_id(annotation, "category_id"), f"category {category}")
+        label = names.get(_id(category, ""), f"category {category}")
         kept.add(number, (label, {key: annotation.get(key) for key in _KEPT}))
     kept.sort()
 
 
-def _id(value: dict[str, Any], key: str = "id") -> int | str | None:
-    found = value.get(key)
-    return found if isinstance(found, int | str) else None
+def _id(value: Any, default: str) -> str:
+    """Returns an id as text: some tools write the number 7 as "7" or 7.0 elsewhere."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | str) else default
 
 
-def _categories(value: Any, where: str) -> dict[Any, str]:
-    names = {}
+def _categories(value: Any, where: str) -> dict[str, str]:
+    names: dict[int, str] = {}
     for category in listed(value, f"{where}: categories"):
         if not isinstance(category.get("name"), str) or not isinstance(category.get("id"), int):
             raise DataError(f"{where}: categories", repr(category)[:60], "id and name")
         names[category["id"]] = category["name"]
     if not names:
         raise DataError(f"{where}: categories", "none", "the labels of the task")
-    return dict(sorted(names.items()))
+    return {str(number): names[number] for number in sorted(names)}
 
 
 def _is_companion(name: str, files: SourceFiles) -> bool:

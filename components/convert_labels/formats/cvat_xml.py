@@ -57,8 +57,8 @@ def annotation_file(files: SourceFiles) -> SourceFile | None:
     """
     found = [
         files[name]
-        for name in sorted(files)
-        if "/" not in name and name.lower().endswith(".xml") and _is_annotations(files[name])
+        for name in sorted(name for name in files if "/" not in name)
+        if name.lower().endswith(".xml") and _is_annotations(files[name])
     ]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)

@@ -57,7 +57,7 @@ def annotation_files(
 
 
 def _json_names(files: SourceFiles) -> list[str]:
-    names = (name for name in sorted(files) if name.lower().endswith(".json"))
+    names = sorted(name for name in files if name.lower().endswith(".json"))
     return [name for name in names if "/" not in name.removeprefix(_FOLDER + "/")]
 
 
