@@ -21,6 +21,7 @@ from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import available_cpus
 from segmentor.progress import track
+from segmentor.seen_data import seen_data_notice
 from segmentor.thresholds import STEPS, count_levels
 from segmentor.tiling import tiled
 
@@ -91,6 +92,9 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     contract.check_classes(dataset.label_map, str(test))
     if not len(dataset):
         raise DataError(str(test), "no samples", "at least one", "give the test set a larger ratio")
+    seen = seen_data_notice(contract, dataset.digest)
+    if seen:
+        logger.warning("%s", seen)
     torch.set_num_threads(threads or available_cpus())
     # As the predictor runs it: large images of a native model in tiles.
     forward = tiled(as_forward(checkpoint.deployable()), contract)

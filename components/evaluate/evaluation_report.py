@@ -24,6 +24,7 @@ from components.evaluate.slices import slices
 from segmentor.bootstrap import FEW_GROUPS
 from segmentor.calibration import expected_calibration_error, reliability
 from segmentor.report import Report
+from segmentor.seen_data import seen_data_notice
 from segmentor.thresholds import sweep
 
 # Images shown at each end of the ranking.
@@ -76,6 +77,9 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
     report.key_values(
         [("checkpoint", evaluation.checkpoint_digest), ("test set", evaluation.dataset.digest)]
     )
+    seen = seen_data_notice(evaluation.contract, evaluation.dataset.digest)
+    if seen:
+        report.notice(seen, "bad")
     report.paragraph(
         "Data-set values add the pixels of all images before they divide, so large objects weigh "
         "more; means over images weigh each image the same. The two differ: never compare one "

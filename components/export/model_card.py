@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from components.export.parity import Parity
 from segmentor.bootstrap import FEW_GROUPS, class_intervals, interval, iou_statistic, sum_by_group
 from segmentor.calibration import expected_calibration_error
+from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.metrics import class_scores
 from segmentor.nn.checkpoint import Checkpoint
 from segmentor.onnx_model import OnnxModel
+from segmentor.seen_data import seen_data_notice
 
 if TYPE_CHECKING:
     from components.export.quantization import Quantized
@@ -36,7 +38,7 @@ def write_card(
     """Writes the card into the model's folder."""
     lines = [
         *_header(checkpoint, model),
-        *_data(model, Dataset(val), Dataset(test)),
+        *data_section(model.contract, Dataset(val), Dataset(test)),
         *_figures(model, parity),
         *_int8(model, quantized),
         *_limits(model, parity, Dataset(test)),
@@ -59,8 +61,9 @@ def _header(checkpoint: Checkpoint, model: OnnxModel) -> Iterator[str]:
     yield ""
 
 
-def _data(model: OnnxModel, val: Dataset, test: Dataset) -> Iterator[str]:
-    provenance = model.contract.provenance
+def data_section(contract: ModelContract, val: Dataset, test: Dataset) -> Iterator[str]:
+    """Yields the lines that say what it learned from, and what it was chosen and measured on."""
+    provenance = contract.provenance
     yield "## Data"
     yield ""
     yield "| set | images | groups | digest |"
@@ -72,8 +75,15 @@ def _data(model: OnnxModel, val: Dataset, test: Dataset) -> Iterator[str]:
         groups = dataset.manifest["groups"]
         yield f"| {name} | {len(dataset)} | {groups} | {dataset.digest} |"
     yield ""
-    yield "No group (drive, site, patient) is in two sets, if they come from the split step."
+    seen = seen_data_notice(contract, test.digest)
+    if seen:
+        yield f"**{seen}**"
+    else:
+        yield "No group (drive, site, patient) is in two sets, if they come from the split step."
     yield ""
+    if provenance.get("val_dataset_digest", val.digest) != val.digest:
+        yield "The val set above is not the one that the checkpoint was chosen on (see Contract)."
+        yield ""
 
 
 def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
