@@ -26,7 +26,8 @@ from pipelines.demo.scenes import draw_scenes  # noqa: E402
 
 
 def step(name: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", f"components.{name}", *arguments], check=True, cwd=ROOT)
+    command = [sys.executable, "-m", f"components.{name}", *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def prepare(folder: Path) -> None:
