@@ -97,7 +97,9 @@ def map_classes(
     chosen = _assign(names, rules)
     named = [rule.target for rule in rules.rules]
     kept = [name for name in (names if is_ordered else sorted(names)) if chosen[name] == name]
-    order = [t for t in dict.fromkeys([*named, *kept]) if t not in (IGNORE, BACKGROUND, REST)]
+    # A label may be called `*`.
+    named = [target for target in named if target != REST]
+    order = [t for t in dict.fromkeys([*named, *kept]) if t not in (IGNORE, BACKGROUND)]
     order = [target for target in order if target in chosen.values()]
     bare = chosen.get(UNLABELLED, unlabelled)
     fills = has_unlabelled(classes, is_complete) and bare == BACKGROUND

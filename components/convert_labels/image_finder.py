@@ -52,6 +52,7 @@ class ImageFinder:
         self._is_elsewhere = elsewhere is not None
         self._by_stem: list[dict[str, str | list[str]] | None] = [None] * len(self._places)
         self._by_letters = list(self._by_stem)
+        self._by_case: list[dict[str, str] | None] = [None] * len(self._places)
         # A byte a file of the export: whether it was found.
         self._found = bytearray(len(export))
 
@@ -87,8 +88,13 @@ class ImageFinder:
                 found = f"a '{kind}' file" if kind else "a file without an extension"
                 raise DataError(exact, found, "JPEG, PNG, WebP, BMP or TIFF", "convert it")
         remedy = "" if self._is_elsewhere else "say with images=... where they are"
-        shown = image_name or name
-        raise DataError(shown, f"no image in {self._where}", "an image of this name", remedy)
+        found = f"no image in {self._where}"
+        for place, inner in self._folders(subset):
+            near = self._cases(place).get(f"{inner}/{name}".lstrip("/").casefold())
+            if near:
+                found, remedy = f"{found}, but {near}, which differs in case", "rename one of them"
+                break
+        raise DataError(image_name or name, found, "an image of this name", remedy)
 
     def unnamed(self) -> list[str]:
         """Returns the images in the export's folders for images that no item asked for, sorted."""
@@ -126,6 +132,15 @@ class ImageFinder:
                     composed = same_letters(key)
                     names[composed] = [*_listed(names.get(composed)), *_listed(found)]
             self._by_letters[place] = names
+        return names
+
+    def _cases(self, place: int) -> dict[str, str]:
+        """Returns an image of a place by its name in small letters; made when one is absent."""
+        names = self._by_case[place]
+        if names is None:
+            stems = self._stems(place).items()
+            names = {key.casefold(): _listed(found)[0] for key, found in stems}
+            self._by_case[place] = names
         return names
 
     def _stems(self, place: int) -> dict[str, str | list[str]]:

@@ -66,7 +66,12 @@ class _Listed:
 
 def _list_folder(root: Path, files: _Listed) -> None:
     where, real_root = files.where, root.resolve()
-    for folder, folder_names, file_names in os.walk(root):
+
+    def refuse(error: OSError) -> None:
+        place = f"{where}: {os.path.relpath(error.filename, root)}"
+        raise DataError(place, f"unreadable ({error.strerror})", "a folder to read") from error
+
+    for folder, folder_names, file_names in os.walk(root, onerror=refuse):
         folder_names.sort()
         inside = Path(folder).relative_to(root).as_posix()
         for name in sorted(folder_names + file_names):

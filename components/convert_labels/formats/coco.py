@@ -3,8 +3,8 @@
 z order is not in the file: what comes later is on top. Brush masks have iscrowd=1; they are kept.
 """
 
+import itertools
 import json
-from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,17 +150,15 @@ def _items(file: SourceFile, subset: str, names: dict[str, str], notes: Notes) -
 def _keep_annotations(
     kept: AnnotationsByImage, file: SourceFile, names: dict[str, str], notes: Notes
 ) -> None:
-    # An id twice counts for the later image.
-    ids, image_of = NameTable(), array("q")
+    ids = NameTable()
     for number, image in enumerate(objects(file, "images")):
-        position = ids.add(_id(image.get("id"), f"image {number} of no id"))
-        image_of[position : position + 1] = array("q", [number])
+        if ids.add(_id(image.get("id"), f"image {number} without id")) != number:
+            raise _twice(file, image)
     for annotation in objects(file, "annotations"):
-        position = ids.number_of(_id(annotation.get("image_id"), "none"))
-        if position is None:
+        number = ids.number_of(_id(annotation.get("image_id"), "\0"))
+        if number is None:
             notes.count(_STRAY)
             continue
-        number = image_of[position]
         if annotation.get("keypoints") and not annotation.get("segmentation"):
             # Its box is no object's: CVAT writes it about the points.
             notes.count("skeleton annotations (no area: not painted)")
@@ -169,6 +167,14 @@ def _keep_annotations(
         label = names.get(_id(category, ""), f"category {category}")
         kept.add(number, (label, {key: annotation.get(key) for key in _KEPT}))
     kept.sort()
+
+
+def _twice(file: SourceFile, image: dict[str, Any]) -> DataError:
+    same = _id(image.get("id"), "")
+    images = (other for other in objects(file, "images") if _id(other.get("id"), "") == same)
+    names = ", ".join(str(other.get("file_name")) for other in itertools.islice(images, 3))
+    found = f"id {same} twice ({names}), and which has which labels cannot be told"
+    return DataError(f"{file.name}: images", found, "an id an image", "number them anew")
 
 
 def _id(value: Any, default: str) -> str:
@@ -183,7 +189,9 @@ def _categories(value: Any, where: str) -> dict[str, str]:
     for category in listed(value, f"{where}: categories"):
         if not isinstance(category.get("name"), str) or not isinstance(category.get("id"), int):
             raise DataError(f"{where}: categories", repr(category)[:60], "id and name")
-        names[category["id"]] = category["name"]
+        if names.setdefault(category["id"], category["name"]) != category["name"]:
+            found = f"id {category['id']} for '{names[category['id']]}' and '{category['name']}'"
+            raise DataError(f"{where}: categories", found, "an id a category", "number them anew")
     if not names:
         raise DataError(f"{where}: categories", "none", "the labels of the task")
     return {str(number): names[number] for number in sorted(names)}

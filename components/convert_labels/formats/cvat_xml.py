@@ -118,7 +118,8 @@ def _events(file: SourceFile) -> Iterator[tuple[str, ElementTree.Element]]:
     try:
         with file.open() as stream:
             yield from iterparse(stream, ("start", "end"), forbid_dtd=True)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        # The last two: of an encoding that is none, or that is not read.
         raise DataError(
             file.name, f"broken XML ({error})", "a complete file", "export it again"
         ) from error

@@ -16,7 +16,7 @@ from components.convert_labels.formats.segmentation_mask import (
 )
 from components.convert_labels.image_finder import by_letters, same_letters, stem
 from components.convert_labels.source_files import SourceFiles
-from segmentor.errors import LabelMapError
+from segmentor.errors import DataError, LabelMapError
 from segmentor.image_io import EXTENSIONS
 from segmentor.label_map import LabelClass, LabelMap, voc_palette
 
@@ -42,8 +42,11 @@ def read(files: SourceFiles) -> Export:
 
     Raises:
         LabelMapError: the class list cannot be read.
+        DataError: a mask that a list of images names is not there.
     """
     pairs = _pairs(files)
+    for subset, _, mask_folder in pairs:
+        _refuse_lost_masks(files, subset, mask_folder)
     by_colour = _colours(files)
     is_binary = by_colour is None and CLASS_LIST not in files
     subsets = tuple(sorted(subset for subset, _, _ in pairs))
@@ -156,19 +159,39 @@ def _stems(files: SourceFiles, folder: str) -> dict[str, str]:
     return {stem(name[len(folder) + 1 :]): name for name in names}
 
 
-def _listed(files: SourceFiles, subset: str) -> set[str]:
+def _refuse_lost_masks(files: SourceFiles, subset: str, mask_folder: str) -> None:
+    """Refuses masks that are listed and not there: their images would count as unlabelled."""
+    there = by_letters(_stems(files, mask_folder))
+    lost = [
+        mask
+        for name, mask in sorted(_listed(files, subset).items())
+        if mask and same_letters(name) not in there
+    ]
+    if lost:
+        count = "a mask" if len(lost) == 1 else f"{len(lost)} masks"
+        raise DataError(
+            f"{files.where}: {subset}.txt",
+            f"{count} that {'is' if len(lost) == 1 else 'are'} not there, first {lost[0]}",
+            "every mask that it lists",
+            "copy the whole export again",
+        )
+
+
+def _listed(files: SourceFiles, subset: str) -> dict[str, str]:
     """Names in CVAT's `<subset>.txt`: the only trace of unlabelled images that were not saved.
+
+    Each comes with the path of its mask, "" where the image has no labels.
 
     A line is `/subset/a.png subsetannot/a.png`; both are quoted when one has a space.
     """
     if LABEL_COLOURS not in files or f"{subset}.txt" not in files:
-        return set()
-    names = set()
+        return {}
+    names = {}
     for line in files[f"{subset}.txt"].read_text().splitlines():
         # A name may hold a quote itself: two paths are parted by quote, space, quote.
         is_quoted = line.startswith('"')
-        first = line[1:].partition('" "')[0] if is_quoted else line.partition(" ")[0]
-        first = first.strip().removesuffix('"') if is_quoted else first.strip()
+        first, _, mask = line[1:].partition('" "') if is_quoted else line.partition(" ")
+        first, mask = (path.strip().removesuffix('"' * is_quoted) for path in (first, mask))
         if first.lstrip("/").startswith(f"{subset}/"):
-            names.add(stem(first.lstrip("/").removeprefix(f"{subset}/")))
+            names[stem(first.lstrip("/").removeprefix(f"{subset}/"))] = mask
     return names

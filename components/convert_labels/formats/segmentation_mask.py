@@ -10,6 +10,7 @@ from segmentor.label_map import Colour, LabelClass
 
 LABEL_MAP = "labelmap.txt"
 _MASKS = "SegmentationClass"
+_OBJECTS = "SegmentationObject"
 _IMAGES = "JPEGImages"
 _LISTS = "ImageSets/Segmentation"
 _BOXES = "Annotations"
@@ -51,6 +52,16 @@ def read(files: SourceFiles) -> Export:
             f"{files.where}: {_LISTS}",
             f"{len(lost)} masks that no list names, first {lost[0]}",
             "every mask in a list",
+        )
+    absent = sorted(
+        {stem(name[len(_OBJECTS) + 1 :]) for name in files.below(_OBJECTS)} - set(masks)
+    )
+    if absent:
+        raise DataError(
+            f"{files.where}: {_MASKS}",
+            f"{len(absent)} masks less than in {_OBJECTS}, first {absent[0]}",
+            "a mask in each",
+            "copy the whole export again",
         )
     classes = parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP)
     return Export(

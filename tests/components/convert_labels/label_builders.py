@@ -272,7 +272,8 @@ def camvid_export(task: Task, path: Path) -> Path:
     for name in task.shapes:
         stem = name.rpartition(".")[0]
         files[f"defaultannot/{stem}.png"] = png(palette[painted(task, name)])
-    lines = [f'"/default/{n}" "defaultannot/{n.rpartition(".")[0]}.png"' for n in task.images]
+    masks = {name: f"defaultannot/{name.rpartition('.')[0]}.png" for name in task.shapes}
+    lines = [f'"/default/{name}" "{masks.get(name, "")}"' for name in task.images]
     files["default.txt"] = "\n".join(lines) + "\n"
     return write_zip(path, {**files, **image_files(task, "default/")})
 

@@ -54,6 +54,22 @@ def test_rules_that_only_ignore_keep_the_other_labels() -> None:
     assert mapping.label_map.names == ("background", "Road", "car", "lane mark")
 
 
+def test_a_label_that_differs_in_case_is_named() -> None:
+    with pytest.raises(LabelMapError) as error:
+        mapped("road,car")
+    assert str(error.value) == (
+        "classes: no label 'road' in the export ('Road' differs in case), expected one of 'sky', "
+        "'Road', 'car', 'lane mark'; did you mean 'Road'?"
+    )
+
+
+def test_a_label_may_be_called_a_star() -> None:
+    labels = (*LABELS, LabelClass("*", (9, 9, 9)))
+    for text in ("", "*=*", "ignore=sky"):
+        assert named(mapped(text, labels=labels))["*"] == "*"
+    assert named(mapped("car", labels=labels))["*"] == "background"
+
+
 def test_a_star_is_every_label_not_named() -> None:
     assert set(named(mapped("Road,ignore=*")).values()) == {"Road", "ignore"}
     assert named(mapped("road=Road,*=*"))["car"] == "car"

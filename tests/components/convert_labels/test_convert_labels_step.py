@@ -197,7 +197,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
         time.sleep(0.02)
     # As a terminal does it: to the whole group, workers included.
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=200)
     assert process.returncode == code, log
     assert not list((tmp_path / "out").iterdir())
     assert "Traceback" not in log

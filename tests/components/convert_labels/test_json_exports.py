@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.components.convert_labels.label_builders import (
     datumaro_export,
     encoded,
     painted,
+    plain_task,
     write_zip,
 )
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
@@ -151,3 +153,57 @@ def test_boxes_of_datumaro_keep_their_group(tmp_path: Path) -> None:
         shape.group = 3
     convert(datumaro_export(task, tmp_path / "e.zip"), tmp_path)
     assert "group 3: car, road, traffic light" in (tmp_path / "label-report").read_text()
+
+
+def changed_coco(task: Task, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    with zipfile.ZipFile(coco_export(task, path)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    name = "annotations/instances_default.json"
+    content = json.loads(files[name])
+    change(content)
+    return write_zip(path, {**files, name: json.dumps(content)})
+
+
+def test_coco_files_joined_without_new_numbers_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["images"][1]["id"] = content["images"][0]["id"]
+
+    error = failure(capfd, changed_coco(plain_task(), tmp_path / "e.zip", change), tmp_path)
+    assert "id 1 twice (a.b c.jpg, deep/er/b.png), and which has which labels" in error
+
+
+def test_one_number_of_two_coco_categories_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["categories"][1]["id"] = content["categories"][0]["id"]
+
+    error = failure(capfd, changed_coco(plain_task(), tmp_path / "e.zip", change), tmp_path)
+    assert "categories: id 1 for 'car' and 'road', expected an id a category" in error
+
+
+def test_coco_ids_are_the_same_as_texts_and_as_fractions(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["id"] = str(image["id"])
+        for annotation in content["annotations"]:
+            annotation["category_id"] = float(annotation["category_id"])
+
+    task = plain_task()
+    found = masks_of(convert(changed_coco(task, tmp_path / "e.zip", change), tmp_path))
+    for name in task.images:
+        assert (found[name.rpartition(".")[0]] == painted(task, name)).all()
+
+
+def test_annotations_of_other_images_are_told_where_nothing_is_labelled(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["image_id"] += 100
+
+    error = failure(capfd, changed_coco(plain_task(), tmp_path / "e.zip", change), tmp_path)
+    assert "no pixel of any label" in error
+    assert "annotations of images that are not listed (left out): 5" in error

@@ -198,3 +198,14 @@ def test_groups_come_from_a_pattern_in_the_name(
 def test_a_file_uri_may_have_its_spaces_written_out(tmp_path: Path) -> None:
     images_export(many_images(1), tmp_path / "my task.zip")
     assert len(convert((tmp_path / "my task.zip").as_uri(), tmp_path)) == 1
+
+
+def test_an_image_whose_name_differs_in_case_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Task({"Scan_1.png": (20, 20)}, {"Scan_1.png": [BOX]})
+    images = {"images/scan_1.PNG": image_files(task)["images/Scan_1.png"]}
+    export = write_zip(tmp_path / "e.zip", {"annotations.xml": cvat_xml(task), **images})
+    error = failure(capfd, export, tmp_path)
+    assert "but images/scan_1.PNG, which differs in case" in error
+    assert "rename one of them" in error

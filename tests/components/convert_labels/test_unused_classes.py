@@ -1,5 +1,6 @@
 """Labels that a project lists and no image has: left out, said, and kept when they are named."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -167,3 +168,32 @@ def test_shards_that_are_left_over_are_removed(tmp_path: Path) -> None:
     }
     assert [after.image_content(sample) for sample in after.samples] == images
     np.testing.assert_array_equal(after.mask(after.samples[5]), mask // 2)
+
+
+@pytest.mark.parametrize("write", [images_export, coco_export, datumaro_export])
+def test_labels_that_no_shape_has_do_not_count_among_those_that_a_mask_can_hold(
+    write: Writer, tmp_path: Path
+) -> None:
+    task = plain_task()
+    many = {f"label {number:03d}": (number % 256, 1, number // 256) for number in range(300)}
+    export = write(Task(task.images, task.shapes, {**task.colours, **many}), tmp_path / "e.zip")
+    dataset = convert(export, tmp_path)
+    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
+    assert "'label 299', labels of the export that no image has" in report_of(tmp_path)
+    named = convert(export, tmp_path / "b", "--classes", "road,car,label 007,traffic light")
+    assert "label 007" in named.label_map.names
+
+
+def test_more_labels_in_use_than_a_mask_can_hold_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    colours = {f"label {number:03d}": (number % 256, 1, number // 256) for number in range(255)}
+    shapes = [Drawn("box", name, [0, 0, 9, 9], z_order=n) for n, name in enumerate(colours)]
+    task = Task({"x.png": (20, 20)}, {"x.png": shapes}, colours)
+    for write in (images_export, mask_export):
+        error = failure(capfd, write(task, tmp_path / "e.zip"), tmp_path)
+        assert "256 classes, expected at most 254, as a mask has bytes; name those" in error
+
+
+def report_of(folder: Path) -> str:
+    return html.unescape((folder / "label-report").read_text())
