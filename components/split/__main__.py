@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ratios", default="0.7,0.2,0.1", help="shares of train,val,test: 0.7,0.2,0.1 or 7,2,1"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the division")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the division, from 0 on")
     parser.add_argument(
         "--honour-subsets",
         type=_boolean,
@@ -60,6 +60,12 @@ def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
             join_near_duplicates=arguments.near_duplicates == "together",
         )
     )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 on")
+    return int(text)
 
 
 def _boolean(text: str) -> bool:

@@ -48,6 +48,8 @@ def parse_ratios(text: str) -> tuple[float, float, float]:
         expected = "three shares above 0 for train,val,test: 0.7,0.2,0.1"
         raise ConfigError(where, f"'{text}'", expected, "later steps need all three")
     total = sum(values)
+    if total == float("inf"):
+        raise ConfigError(where, f"'{text}'", "shares whose sum is finite", "7,2,1")
     if abs(total - 1) > ROUNDED and not all(value.is_integer() for value in values):
         found = f"'{text}', whose sum is {total:.4g}"
         raise ConfigError(where, found, "a sum of 1", "whole numbers are shares: 7,2,1")
