@@ -38,7 +38,7 @@ start_engine() {
     exec setsid nohup dockerd --data-root "$STATE/data" --exec-root "$STATE/exec" \
       --pidfile "$STATE/dockerd.pid" --host "$DOCKER_HOST" >"$STATE/dockerd.log" 2>&1 </dev/null
   ) &
-  for _ in $(seq 120); do
+  for _ in $(seq 480); do
     docker info >/dev/null 2>&1 && return
     sleep 0.25
   done

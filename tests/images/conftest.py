@@ -24,7 +24,7 @@ def engine() -> Iterator[docker.DockerClient]:
     # Looked at first: docker-py leaks a socket, which is a warning, when nothing listens.
     if host.startswith("unix://") and not Path(host.removeprefix("unix://")).is_socket():
         _refuse(f"no engine at {host}")
-    client = docker.from_env()
+    client = docker.from_env(timeout=300)
     missing = [name for name in IMAGES.values() if not client.images.list(name)]
     if missing:
         client.close()

@@ -15,7 +15,7 @@ from components.container_images import DATA
 from segmentor.errors import StoreError
 from segmentor.object_store import ObjectStore, ObjectUri
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
 def test_the_try_out_store_takes_a_model(engine, repository, tmp_path):
@@ -48,7 +48,7 @@ def test_the_try_out_store_takes_a_model(engine, repository, tmp_path):
         )
         model = ObjectUri("models", "segmentation/v1/model.onnx")
         (tmp_path / "model.onnx").write_bytes(b"model")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while True:
             try:
                 store.upload_file(tmp_path / "model.onnx", model)
