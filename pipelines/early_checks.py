@@ -15,7 +15,7 @@ from typing import Any
 from segmentor.errors import ConfigError, DataError, SegmentorError
 from segmentor.object_store import ObjectUri, is_object_uri
 
-# Their command lines name the words that an option may be.
+# Their command lines name the words that an option may be, and read its values.
 _STEPS_WITH_WORDS = ("convert_labels", "split", "export")
 # Parameters that have another name than the step's flag.
 _PARAMETERS = {"name": "model_name", "precision": "export_precision"}
@@ -49,6 +49,11 @@ def _check_words(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> 
         if action.choices and value is not None and value not in action.choices:
             words = ", ".join(map(str, action.choices))
             raise ConfigError(f"parameter {name}", f"'{value}'", f"one of {words}")
+        if callable(action.type) and value is not None:
+            try:
+                action.type(str(value))
+            except argparse.ArgumentTypeError as error:
+                raise ConfigError(f"parameter {name}", str(error)) from error
 
 
 def _check_data_options(values: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ EXPORT = "s3://datasets/task.zip"
     ("parameter", "message"),
     [
         ("ratios=0.7,0.3", "parameter ratios: '0.7,0.3', expected three shares"),
+        ("seed=-1", "parameter seed: '-1' is no whole number from 0 on"),
         ("unlabelled=black", "parameter unlabelled: 'black', expected one of background, ignore"),
         ("near_duplicates=no", "parameter near_duplicates: 'no', expected one of together"),
         ("export_precision=fp16", "parameter export_precision: 'fp16', expected one of float32"),

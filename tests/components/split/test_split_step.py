@@ -226,6 +226,16 @@ def test_findings_go_where_their_samples_go(tmp_path: Path) -> None:
     assert total == 10
 
 
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
+def test_a_seed_that_is_none_is_refused_as_usage(
+    seed: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_split(tmp_path / "nothing", tmp_path, "--seed", seed)
+    assert stop.value.code == 2
+    assert f"'{seed}' is no whole number from 0 on" in capfd.readouterr().err
+
+
 def test_a_folder_that_is_no_data_set_is_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,7 +191,9 @@ def test_fewer_groups_than_splits_are_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0.7,0.3", "a,b,c", "-1,1,1", "0,1,1", "8,2,0", "0.8,0,0.2", "nan,1,1", "inf,1,1", ""]
+    "text",
+    ["0.7,0.3", "a,b,c", "-1,1,1", "0,1,1", "8,2,0", "0.8,0,0.2", "nan,1,1", "inf,1,1", ""]
+    + ["1e308,1e308,1e308"],
 )
 def test_ratios_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="parameter ratios"):
