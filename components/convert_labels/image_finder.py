@@ -31,6 +31,11 @@ def by_letters(names: Iterable[str]) -> Mapping[str, str]:
     return {same_letters(name): name for name in names}
 
 
+# Folders of another place where images lie; its number among the places.
+_USUAL = ("", "images", "JPEGImages")
+_ELSEWHERE = 1
+
+
 class ImageFinder:
     """The images there are, by their name with and without extension."""
 
@@ -44,10 +49,11 @@ class ImageFinder:
             folders: Where its images lie, best first.
             elsewhere: Another place, used when the export has no image of that name.
         """
+        self._tops: list[str] = []
         self._places = [(export, tuple(folder.rstrip("/") for folder in folders))]
         if elsewhere is not None:
-            tops = ("", "images", "JPEGImages", *elsewhere.top_folders())
-            self._places.append((elsewhere, tops))
+            self._places.append((elsewhere, _USUAL))
+            self._tops = [top for top in elsewhere.top_folders() if top not in _USUAL]
         self._where = elsewhere.where if elsewhere is not None else export.where
         self._is_elsewhere = elsewhere is not None
         self._by_stem: list[dict[str, str | list[str]] | None] = [None] * len(self._places)
@@ -68,33 +74,67 @@ class ImageFinder:
             DataError: no such image, or several.
         """
         for place, inner in self._folders(subset):
-            files = self._places[place][0]
-            exact = f"{inner}/{image_name}".lstrip("/")
-            if image_name and exact in files and exact.lower().endswith(EXTENSIONS):
-                return self._take(place, exact)
-            found = _one(name, self._stems(place).get(f"{inner}/{name}".lstrip("/")))
+            found = self._at(place, inner, name, image_name)
             if found:
                 return self._take(place, found)
         for place, inner in self._folders(subset):
-            key = f"{inner}/{name}".lstrip("/")
-            # The last resort: what is found as it is written never gets here.
-            found = "" if key.isascii() else _one(name, self._letters(place).get(same_letters(key)))
+            found = self._otherwise_written(place, inner, name)
             if found:
                 return self._take(place, found)
-        for place, inner in self._folders(subset):
+        found = self._guessed(name, image_name, subset)
+        if found:
+            return self._take(_ELSEWHERE, found)
+        raise self._absent(name, image_name, subset)
+
+    def _at(self, place: int, inner: str, name: str, image_name: str) -> str:
+        """Returns the image of a folder, or ""."""
+        exact = f"{inner}/{image_name}".lstrip("/")
+        if image_name and exact in self._places[place][0] and exact.lower().endswith(EXTENSIONS):
+            return exact
+        return _one(name, self._stems(place).get(f"{inner}/{name}".lstrip("/")))
+
+    def _otherwise_written(self, place: int, inner: str, name: str) -> str:
+        """Returns the image of a folder whose letters have their accents apart, or ""."""
+        key = f"{inner}/{name}".lstrip("/")
+        # What is found as it is written never gets here.
+        return "" if key.isascii() else _one(name, self._letters(place).get(same_letters(key)))
+
+    def _guessed(self, name: str, image_name: str, subset: str) -> str:
+        """Returns the image of a folder that nothing names, or "".
+
+        Raises:
+            DataError: several have one of this name: a folder a camera or a day is usual.
+        """
+        found: dict[str, SourceFile] = {}
+        for place, inner in self._guesses(subset):
+            image = self._at(place, inner, name, image_name)
+            image = image or self._otherwise_written(place, inner, name)
+            if image:
+                found.setdefault(image, self._places[place][0][image])
+        first, *others = found or [""]
+        if any(not _is_equal(found[first], found[other]) for other in others):
+            shown = ", ".join(list(found)[:3]) + (", ..." if len(found) > 3 else "")
+            remedy = f"give the folder of these with images=... (.../{first.split('/', 1)[0]})"
+            raise DataError(image_name or name, f"{len(found)} images: {shown}", "one", remedy)
+        return first
+
+    def _absent(self, name: str, image_name: str, subset: str) -> DataError:
+        """Says that there is no such image, and what there is."""
+        folders = (*self._folders(subset), *self._guesses(subset))
+        for place, inner in folders:
             exact = f"{inner}/{image_name}".lstrip("/")
             if image_name and exact in self._places[place][0]:
                 kind = PurePosixPath(exact).suffix
                 found = f"a '{kind}' file" if kind else "a file without an extension"
-                raise DataError(exact, found, "JPEG, PNG, WebP, BMP or TIFF", "convert it")
+                return DataError(exact, found, "JPEG, PNG, WebP, BMP or TIFF", "convert it")
         remedy = "" if self._is_elsewhere else "say with images=... where they are"
         found = f"no image in {self._where}"
-        for place, inner in self._folders(subset):
+        for place, inner in folders:
             near = self._cases(place).get(f"{inner}/{name}".lstrip("/").casefold())
             if near:
                 found, remedy = f"{found}, but {near}, which differs in case", "rename one of them"
                 break
-        raise DataError(image_name or name, found, "an image of this name", remedy)
+        return DataError(image_name or name, found, "an image of this name", remedy)
 
     def unnamed(self) -> list[str]:
         """Returns the images in the export's folders for images that no item asked for, sorted."""
@@ -121,6 +161,12 @@ class ImageFinder:
                 if subset:
                     yield place, f"{folder}/{subset}"
                 yield place, folder
+
+    def _guesses(self, subset: str) -> Iterator[tuple[int, str]]:
+        """Yields the other folders at the top of the other place: the subset's, if one has it."""
+        for inner in (f"/{subset}", "") if subset else ("",):
+            for top in self._tops:
+                yield _ELSEWHERE, f"{top}{inner}"
 
     def _letters(self, place: int) -> dict[str, str | list[str]]:
         """Returns the images of a place that have other than ASCII letters, by these, composed."""
@@ -160,6 +206,10 @@ class ImageFinder:
                     names[key] = [*_listed(names.get(key)), name] if key in names else name
             self._by_stem[place] = names
         return names
+
+
+def _is_equal(one: SourceFile, other: SourceFile) -> bool:
+    return one.size == other.size and one.read() == other.read()
 
 
 def _one(name: str, names: str | list[str] | None) -> str:

@@ -24,6 +24,7 @@ from tests.components.convert_labels.label_builders import (
     mask_export,
     painted,
     png,
+    write_files,
     write_zip,
 )
 from tests.components.convert_labels.step_runs import convert, failure, masks_of
@@ -209,3 +210,29 @@ def test_an_image_whose_name_differs_in_case_is_named(
     error = failure(capfd, export, tmp_path)
     assert "but images/scan_1.PNG, which differs in case" in error
     assert "rename one of them" in error
+
+
+def two_cameras(folder: Path, same: bool) -> tuple[Path, Path]:
+    """An export of 0001.png, and a folder of two folders that both have an image of this name."""
+    task = Task({"0001.png": (20, 20)}, {"0001.png": [BOX]})
+    export = write_zip(folder / "e.zip", {"annotations.xml": cvat_xml(task)})
+    images = {
+        f"cam{seed}/0001.png": encoded((20, 20), "0001.png", 7 if same else seed) for seed in (1, 2)
+    }
+    return export, write_files(folder / "images", images)
+
+
+def test_images_of_one_name_in_two_folders_are_not_chosen_from(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export, images = two_cameras(tmp_path, same=False)
+    error = failure(capfd, export, tmp_path, "--images", str(images))
+    assert "2 images: cam1/0001.png, cam2/0001.png, expected one" in error
+    assert "give the folder of these with images=... (.../cam1)" in error
+    dataset = convert(export, tmp_path, "--images", str(images / "cam2"))
+    assert dataset.image_content(dataset.samples[0]) == (images / "cam2/0001.png").read_bytes()
+
+
+def test_one_image_in_two_folders_is_taken(tmp_path: Path) -> None:
+    export, images = two_cameras(tmp_path, same=True)
+    assert len(convert(export, tmp_path, "--images", str(images))) == 1
