@@ -7,6 +7,7 @@ service account are fetched (IRSA, EKS Pod Identity); the endpoint is then AWS's
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +205,7 @@ class ObjectStore:
             StoreError: nothing at this URI, a key that would leave the folder, or a store away.
         """
         if uri.key and not uri.key.endswith("/") and self.exists(uri):
-            self._call(uri, lambda: self.client.fget_object(uri.bucket, uri.key, str(target)))
+            self._fetch(uri, target, target)
             return
         prefix = uri.key.rstrip("/") + "/" if uri.key else ""
         found = False
@@ -212,18 +213,31 @@ class ObjectStore:
             path = target / item.key[len(prefix) :]
             if not path.resolve().is_relative_to(target.resolve()):
                 raise StoreError(str(item), "a key that climbs out of its prefix", "a plain key")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._call(
-                item,
-                lambda item=item, path=path: self.client.fget_object(  # type: ignore[misc]
-                    item.bucket, item.key, str(path)
-                ),
-            )
+            self._fetch(item, path, target)
             found = True
         if not found:
             raise StoreError(
                 str(uri), "no object", f"one at {self.endpoint}", "check bucket and key"
             )
+
+    def _fetch(self, uri: ObjectUri, path: Path, beside: Path) -> None:
+        """Downloads one object; until it is complete it is a file beside the whole download."""
+        # The client's own name for it is the target's and 46 bytes: too long where a name is.
+        partial = beside.absolute().parent / f".{uuid.uuid4().hex}.part"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._call(
+                uri,
+                lambda: self.client.fget_object(
+                    uri.bucket, uri.key, str(path), tmp_file_path=str(partial)
+                ),
+            )
+        except OSError as error:
+            found = f"cannot be written to {path.parent} ({error.strerror})"
+            remedy = "make room, or rename what has a long name or the name of a folder"
+            raise StoreError(str(uri), found, "a place for it", remedy) from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def upload_file(
         self, path: Path, uri: ObjectUri, content_type: str = "application/octet-stream"
