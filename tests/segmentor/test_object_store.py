@@ -55,6 +55,24 @@ def test_folder_comes_back_without_its_neighbours(store, bucket, tmp_path):
     assert found == {"model.onnx", "sub/a.json"}
 
 
+def test_names_as_long_as_a_disk_takes_come_back(store, bucket, tmp_path):
+    name = "道" * 83 + ".jpg"  # 253 bytes
+    (tmp_path / "up").write_bytes(b"content")
+    store.upload_file(tmp_path / "up", bucket.child(f"export/images/{name}"))
+    store.download(bucket.child("export"), tmp_path / "down")
+    assert (tmp_path / "down" / "images" / name).read_bytes() == b"content"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["down", "up"]
+
+
+def test_what_the_disk_refuses_is_named(store, bucket, tmp_path):
+    (tmp_path / "up").write_bytes(b"content")
+    uri = bucket.child("file")
+    store.upload_file(tmp_path / "up", uri)
+    with pytest.raises(StoreError, match=rf"{uri}: cannot be written to .*File name too long"):
+        store.download(uri, tmp_path / ("x" * 300))
+    assert [path.name for path in tmp_path.iterdir()] == ["up"]
+
+
 def test_missing_object_and_bucket_are_named(store, bucket, tmp_path):
     with pytest.raises(StoreError, match=r"s3://.*/nothing: no object"):
         store.download(bucket.child("nothing"), tmp_path / "x")
