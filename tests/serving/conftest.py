@@ -40,7 +40,7 @@ def native_predictor(
 ) -> Iterator[RunningPredictor]:
     """A predictor of the binary model with one worker, for images that take it long."""
     folder = tmp_path_factory.mktemp("native")
-    with running_predictor(road_model, folder, "--max_inflight=1") as running:
+    with running_predictor(road_model, folder, "--max_inflight=1", "--time_limit=250") as running:
         yield running
 
 

@@ -1,17 +1,18 @@
 """A real predictor process on loopback, for tests that are its clients."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from free_ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,11 +35,14 @@ class RunningPredictor:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    def metric(self, name: str) -> float:
+        """The value of a metric, which is named with its labels where it has some; 0 at first."""
+        text = self.client.get("/metrics").text
+        return sum(map(float, re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)))
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def pending(self) -> float:
+        """How many predictions are computed, or wait for a worker."""
+        return self.metric("segmentor_in_flight") + self.metric("segmentor_queued")
 
 
 def start_predictor(
@@ -73,10 +77,10 @@ def running_predictor(
             yield running
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=40)
+        process.wait(timeout=100)
 
 
-def wait_until_ready(running: RunningPredictor, seconds: float = 60) -> None:
+def wait_until_ready(running: RunningPredictor, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if running.process.poll() is not None:
@@ -88,3 +92,11 @@ def wait_until_ready(running: RunningPredictor, seconds: float = 60) -> None:
             pass
         time.sleep(0.05)
     raise TimeoutError(running.log.read_text())
+
+
+def wait_until(holds: Callable[[], bool], running: RunningPredictor, seconds: float = 60) -> None:
+    """Waits for what comes in a moment; a busy machine takes longer."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, running.log.read_text()
+        time.sleep(0.02)

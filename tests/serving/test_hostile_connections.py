@@ -53,7 +53,7 @@ def test_what_is_no_http_harms_nobody(predictor):
         b"GET\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=60) as connection:
             connection.sendall(garbage)
             assert b"400" in connection.recv(1000)[:20]
 
@@ -61,7 +61,7 @@ def test_what_is_no_http_harms_nobody(predictor):
 def test_the_offer_of_http2_that_java_clients_make_is_ignored(predictor, scene_png):
     head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
     head += f"Content-Length: {len(scene_png)}\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=60) as connection:
         connection.sendall(head.encode() + scene_png)
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
@@ -99,7 +99,7 @@ def test_a_v2_reply_without_an_id_has_the_one_of_the_request(predictor):
 def test_hundreds_of_idle_connections_keep_nobody_out(predictor, scene_png):
     idle = [socket.create_connection(("127.0.0.1", predictor.http_port)) for _ in range(300)]
     try:
-        reply = httpx.post(f"{predictor.url}{V1}", content=scene_png, timeout=10)
+        reply = httpx.post(f"{predictor.url}{V1}", content=scene_png, timeout=60)
         assert reply.status_code == 200
     finally:
         for connection in idle:
@@ -122,9 +122,10 @@ def encode_png_of(height: int, width: int) -> bytes:
 
 def test_replies_on_a_kept_connection_wait_for_no_acknowledgement(predictor):
     times = []
-    for _ in range(15):
+    for _ in range(40):
         started = time.perf_counter()
         predictor.client.get("/v2/health/live")
         times.append(time.perf_counter() - started)
-    # With Nagle's algorithm each but the first takes 40 ms, on an idle machine too.
-    assert sorted(times)[7] < 0.03
+    # With Nagle's algorithm each but the first takes 40 ms, on an idle machine too; on a busy one
+    # some take that anyway.
+    assert sorted(times)[2] < 0.03

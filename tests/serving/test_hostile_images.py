@@ -41,7 +41,23 @@ def test_decompression_bombs_are_refused_from_the_header(predictor):
         error = assert_refused(predictor.client.post(V1, content=body), 413)
         assert "pixels" in error
         assert_refused(predictor.client.post(UPLOAD, files={"file": body}), 413)
-    assert predictor.rss_mib() - before < 50
+    assert predictor.rss_mib() - before < 150  # the pixels of the first alone are 400
+
+
+def probes_wait_during(predictor, body: bytes, limit_s: float) -> tuple[int, bool]:
+    """Posts a body; returns its status, and whether a liveness probe took longer meanwhile.
+
+    A loop that is blocked keeps a probe waiting each time, and for most of the request; a busy
+    machine now and then, and makes the request as much longer.
+    """
+    status, waited = 0, True
+    for _ in range(5):
+        started = time.perf_counter()
+        status, worst = worst_probe_during(predictor, body)
+        waited = worst > max(limit_s, (time.perf_counter() - started) / 4)
+        if not waited:
+            break
+    return status, waited
 
 
 def worst_probe_during(predictor, body: bytes) -> tuple[int, float]:
@@ -49,8 +65,8 @@ def worst_probe_during(predictor, body: bytes) -> tuple[int, float]:
     times, done = [], threading.Event()
 
     def probe():
-        with httpx.Client(base_url=predictor.url, timeout=30) as client:
-            while not done.is_set():
+        with httpx.Client(base_url=predictor.url, timeout=100) as client:
+            while not (done.is_set() and times):
                 started = time.perf_counter()
                 client.get("/v2/health/live")
                 times.append(time.perf_counter() - started)
@@ -66,11 +82,9 @@ def worst_probe_during(predictor, body: bytes) -> tuple[int, float]:
 def test_large_and_endless_headers_do_not_stop_the_probes(predictor):
     chunk = struct.pack(">I4sI", 0, b"tRNx", zlib.crc32(b"tRNx"))
     endless = bomb(8, 8)[:33] + chunk * 2_500_000
-    status, worst = worst_probe_during(predictor, endless)
-    assert (status, worst < 1) == (400, True), worst
+    assert probes_wait_during(predictor, endless, 1) == (400, False)
     noise = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), np.uint8)
-    status, worst = worst_probe_during(predictor, encode_png(noise))
-    assert (status, worst < 0.5) == (200, True), worst
+    assert probes_wait_during(predictor, encode_png(noise), 0.5) == (200, False)
 
 
 @pytest.mark.parametrize(

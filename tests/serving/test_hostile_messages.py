@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from raw_grpc import INFER, LIVE, call, field, request, varint
+from running_predictor import wait_until
 
 from segmentor.image_io import encode_png
 from serving.grpc_reading import PATIENCE_S, READERS
@@ -106,7 +107,7 @@ def test_messages_of_the_other_methods_are_small(predictor):
 def test_a_call_without_a_message_and_one_above_the_limit_are_refused(predictor):
     channel = grpc.insecure_channel(f"127.0.0.1:{predictor.grpc_port}")
     with channel, pytest.raises(grpc.RpcError) as refused:
-        channel.stream_unary(INFER)(iter(()), timeout=10)
+        channel.stream_unary(INFER)(iter(()), timeout=60)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     status, _ = call(predictor.grpc_port, field(7, bytes(65 << 20)))
     assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -126,7 +127,7 @@ def test_calls_that_send_nothing_give_way_to_those_that_do(predictor, scene_png)
         started = time.perf_counter()
         status, details = call(predictor.grpc_port, request(scene_png))
         assert status is grpc.StatusCode.OK, details
-        assert time.perf_counter() - started < 3 * PATIENCE_S + 2
+        assert time.perf_counter() - started < 3 * PATIENCE_S + 12  # less than they would say
         refused = [call.code() for call in calls[:READERS]]
         silent.set()
     assert refused == [grpc.StatusCode.DEADLINE_EXCEEDED] * READERS
@@ -141,12 +142,11 @@ def test_a_call_whose_client_gave_up_is_counted_as_cancelled(native_predictor):
         return sum(map(float, found))
 
     cancelled, done = counted("CANCELLED"), counted("OK")
-    status, _ = call(running.grpc_port, request(large), timeout=0.3)
-    assert status is grpc.StatusCode.DEADLINE_EXCEEDED
-    end = time.monotonic() + 10
-    while counted("CANCELLED") == cancelled:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        begun = channel.unary_unary(INFER).future(request(large), timeout=100)
+        wait_until(lambda: running.pending() > 0, running)
+        begun.cancel()
+        wait_until(lambda: counted("CANCELLED") > cancelled, running)
     assert counted("OK") == done
 
 

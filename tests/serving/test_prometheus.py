@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from free_ports import free_port
 from refused import V1
-from running_predictor import free_port
 
 MONITORING = Path(__file__).resolve().parents[2] / "manifests" / "monitoring"
 # What a healthy predictor of a model without a reference rightly has no data for.

@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-import re
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
 from refused import V1, assert_refused
-from running_predictor import RunningPredictor, running_predictor
+from running_predictor import RunningPredictor, running_predictor, wait_until
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
@@ -32,7 +30,7 @@ def unfinished(running: RunningPredictor, count: int, sent: int) -> Iterator[lis
         connections = []
         for _ in range(count):
             address = ("127.0.0.1", running.http_port)
-            connection = stack.enter_context(socket.create_connection(address, timeout=20))
+            connection = stack.enter_context(socket.create_connection(address, timeout=60))
             connection.sendall(head + bytes(sent))
             connections.append(connection)
         yield connections
@@ -66,23 +64,17 @@ def test_clients_that_hang_up_leave_the_queue(native_predictor, scene_png):
         for _ in range(20):
             address = ("127.0.0.1", running.http_port)
             stack.enter_context(socket.create_connection(address)).sendall(head + image)
-        wait_until(running, lambda queued: queued > 10)
-    wait_until(running, lambda queued: queued == 0, seconds=3)
+        wait_until(lambda: running.metric("segmentor_queued") > 10, running)
+        before = inferred(running)
+    wait_until(lambda: running.metric("segmentor_queued") == 0, running)
+    # What had begun, and not what was queued.
+    assert inferred(running) - before < 8
     assert running.client.post(V1, content=scene_png).status_code == 200
     assert 'code="499"' in running.client.get("/metrics").text
 
 
-def wait_until(
-    running: RunningPredictor, holds: Callable[[float], bool], seconds: float = 10
-) -> None:
-    end = time.monotonic() + seconds
-    while not holds(float(re.findall(r"\nsegmentor_queued (\S+)", metrics_of(running))[0])):
-        assert time.monotonic() < end, metrics_of(running)
-        time.sleep(0.02)
-
-
-def metrics_of(running: RunningPredictor) -> str:
-    return running.client.get("/metrics").text
+def inferred(running: RunningPredictor) -> float:
+    return running.metric('segmentor_stage_seconds_count{stage="infer"}')
 
 
 def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_path, scene_png):
@@ -90,17 +82,18 @@ def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_pa
     path = f"{V1}?output=probability".encode()  # 72 MB
     head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(image)
     with (
-        running_predictor(street_model, tmp_path, "--max_inflight=1") as running,
+        running_predictor(
+            street_model, tmp_path, "--max_inflight=1", "--time_limit=250"
+        ) as running,
         contextlib.ExitStack() as stack,
     ):
         for _ in range(6):
             address = ("127.0.0.1", running.http_port)
-            connection = stack.enter_context(socket.create_connection(address, timeout=20))
+            connection = stack.enter_context(socket.create_connection(address, timeout=60))
             connection.sendall(head + image)
-        deadline = time.monotonic() + 50
-        while "bytes of replies" not in running.client.get("/metrics").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(
+            lambda: "bytes of replies" in running.client.get("/metrics").text, running, seconds=120
+        )
         assert running.rss_mib() < 1200
         assert running.client.post(V1, content=scene_png).status_code == 200
         for name in ("probability", "mask"):
@@ -123,7 +116,7 @@ def test_replies_that_nobody_reads_are_bounded_and_given_up(street_model, tmp_pa
 )
 def test_headers_without_end_are_cut_off(predictor, start):
     sent, more = 0, b"A: b\r\n" * 1000 if start.endswith(b"b\r\n") else b"a" * MIB
-    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=60) as connection:
         connection.sendall(start)
         with contextlib.suppress(ConnectionError):
             while sent < 16 * MIB:
@@ -134,9 +127,8 @@ def test_headers_without_end_are_cut_off(predictor, start):
 def test_long_headers_are_told_so(predictor):
     reply = httpx.get(f"{predictor.url}/", headers={"x-long": "a" * 40_000})
     assert reply.status_code == 200
-    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * (1 << 16))
-        time.sleep(0.1)
         received = connection.recv(1000)
     assert received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert b'"error":"headers of more than 65536 bytes"' in received
@@ -154,7 +146,7 @@ def test_a_connection_that_never_finishes_a_head_is_closed(monkeypatch):
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
 
     async def scenario() -> list[bytes]:
-        config = uvicorn.Config(Response("here"), log_config=None, timeout_keep_alive=5)
+        config = uvicorn.Config(Response("here"), log_config=None, timeout_keep_alive=60)
         server = await asyncio.get_running_loop().create_server(
             lambda: http_protocol.BoundedHttpProtocol(config, ServerState(), {}), "127.0.0.1", 0
         )
@@ -163,8 +155,9 @@ def test_a_connection_that_never_finishes_a_head_is_closed(monkeypatch):
         for sent in (b"", b"GET / HTTP/1.1\r\nA:", b"GET / HTTP/1.1\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
+            # A head that is not there ends the connection; one that is keeps it open for longer.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(1 if sent.endswith(b"\r\n\r\n") else 30):
                     await reader.read()
                     seen.append(sent)
             writer.close()

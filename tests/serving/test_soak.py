@@ -6,6 +6,10 @@ def test_a_short_soak_of_good_and_hostile_requests_harms_no_innocent_one(predict
     command = [sys.executable, str(repository / "benchmarks" / "serving_soak.py")]
     command += ["--url", predictor.url, "--model", "scene", "--pid", str(predictor.process.pid)]
     done = subprocess.run(
-        [*command, "--seconds", "8"], capture_output=True, text=True, timeout=120, check=False
+        [*command, "--seconds", "8", "--growth", "200"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
