@@ -23,7 +23,7 @@ from components.deploy.serving_cluster import Rollout
 TOKEN = "a-token"
 NAMESPACE = "segmentor"
 # Processes start slowly on a busy machine.
-PATIENCE = Patience(deadline=180, poll=1.0, failure=1)
+PATIENCE = Patience(deadline=250, poll=1.0, failure=1)
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ApiServer:
 
     def request(self, method: str, path: str, **options):
         headers = {"Authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **options)
+        return requests.request(method, self.url + path, headers=headers, timeout=100, **options)
 
     def service(self) -> dict:
         path = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/road"
@@ -92,14 +92,14 @@ def api_process(store_environment, tmp_path_factory, repository):
         cwd=repository,
         env={**os.environ, **store_environment, "OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not port_file.is_file():
         assert process.poll() is None, "the fake API server did not start"
         assert time.monotonic() < deadline
         time.sleep(0.05)
     yield ApiServer(f"http://127.0.0.1:{port_file.read_text()}", port_file)
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(100)
 
 
 @pytest.fixture

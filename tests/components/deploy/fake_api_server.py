@@ -232,9 +232,10 @@ class Server(ThreadingHTTPServer):
 
     def begin(self, rules: list[dict[str, Any]]) -> None:
         """Forgets what was, and grants these rules."""
+        self.kserve.clear()
+        # After it: with no object left, its thread reads none of them.
         for suffix in (".faults", ".address", ".late"):
             self.faults.with_suffix(suffix).unlink(missing_ok=True)
-        self.kserve.clear()
         self.rules = rules
         self.used.clear()
 

@@ -7,70 +7,28 @@ file `address` chooses the form of the cluster's own address, `cluster-ip` or `h
 file `late` is there, a change of a runtime is not noticed.
 """
 
-import contextlib
-import socket
 import tempfile
 import threading
 import time
-import urllib.request
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from segmentor.object_store import ObjectStore, ObjectUri
 from tests.components.deploy.fake_objects import Objects
+from tests.components.deploy.fake_pods import Pod, invalid_status, pod_object, service_status
 from tests.components.deploy.predictor_fork import start_predictor
+from tests.free_ports import free_port
 
 SERVICES = "serving.kserve.io/v1beta1/inferenceservices"
 RUNTIMES = "serving.kserve.io/v1alpha1/servingruntimes"
 DEPLOYMENTS = "apps/v1/deployments"
 PODS = "v1/pods"
 EVENTS = "v1/events"
-# What no registry has.
-MISSING_IMAGE = "registry.example/missing:9"
 ADDRESSES = {
     # As KServe 0.16 writes both behind a gateway with TLS.
     "cluster-ip": "https://{name}-predictor.{namespace}.svc.cluster.local",
     "headless": "http://{name}-predictor.{namespace}.svc.cluster.local",
 }
-
-
-@dataclass
-class Pod:
-    """A predictor process, and the generations of InferenceService and runtime that it has."""
-
-    name: str
-    generation: tuple[int, int]
-    port: int
-    log: Path
-    image: str
-    process: BaseProcess | None = None
-    initializer_error: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-    def is_ready(self, model: str) -> bool:
-        with contextlib.suppress(OSError):
-            url = f"http://127.0.0.1:{self.port}/v1/models/{model}"
-            return urllib.request.urlopen(url, timeout=2).status == 200
-        return False
-
-    def exit_code(self) -> int | None:
-        return None if self.process is None else self.process.exitcode
-
-    def waits(self) -> bool:
-        """True for ever: its process has not even started."""
-        return bool(self.initializer_error) or self.image == MISSING_IMAGE
-
-    def failed(self) -> bool:
-        return self.waits() or self.exit_code() is not None
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.is_alive():
-            self.process.terminate()
-            self.process.join(10)
-            self.process.kill()
-            self.process.join()
 
 
 class FakeKServe(threading.Thread):
@@ -128,7 +86,7 @@ class FakeKServe(threading.Thread):
         model = service["spec"]["predictor"]["model"]
         runtime = self.objects.get((RUNTIMES, namespace, model.get("runtime", "")))
         if runtime is None:
-            self.objects.set_status(key, _invalid(f"No runtime {model.get('runtime')}"))
+            self.objects.set_status(key, invalid_status(f"No runtime {model.get('runtime')}"))
             return
         # A change of the runtime restarts every model that it serves.
         wanted = _generation(service, runtime)
@@ -154,9 +112,7 @@ class FakeKServe(threading.Thread):
 
     def start_pod(self, namespace, name, service, runtime) -> Pod:
         self.pod_count += 1
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         model = service["spec"]["predictor"]["model"]
         container = runtime["spec"]["containers"][0]
         # Concatenated, as KServe merges a runtime's container with the InferenceService's.
@@ -216,7 +172,7 @@ class FakeKServe(threading.Thread):
             },
         )
         failed = pod is not None and pod.failed()
-        self.objects.put((PODS, namespace, name), _pod_object(pod or serving, name, failed))
+        self.objects.put((PODS, namespace, name), pod_object(pod or serving, name, failed))
         if failed:
             event = {
                 "metadata": {"name": f"{name}-1", "namespace": namespace},
@@ -227,7 +183,7 @@ class FakeKServe(threading.Thread):
                 "lastTimestamp": "2026-01-01T00:00:00Z",
             }
             self.objects.put((EVENTS, namespace, f"{name}-1"), event)
-        status = _status(serving, failed)
+        status = service_status(serving, failed)
         if serving and (form := self.address.read_text() if self.address.exists() else ""):
             url = ADDRESSES[form].format(name=name, namespace=namespace)
             status = {**status, "url": status["address"]["url"], "address": {"url": url}}
@@ -249,58 +205,3 @@ def _initialize(storage_uri: str, folder: Path) -> None:
         found = True
     if not found:
         raise RuntimeError(f"Failed to fetch model. No model found in {storage_uri}.")
-
-
-def _status(serving: Pod | None, failed: bool) -> dict[str, Any]:
-    # As KServe: while an old pod is available, the service stays Ready although a new one fails.
-    ready = "True" if serving else "False"
-    reason = {} if serving else {"reason": "MinimumReplicasUnavailable"}
-    status: dict[str, Any] = {
-        "conditions": [
-            {"type": "PredictorReady", "status": ready, **reason},
-            {"type": "IngressReady", "status": "True"},
-            {"type": "Ready", "status": ready, **reason},
-        ],
-        "modelStatus": {"transitionStatus": "UpToDate"},
-    }
-    if serving:
-        status["address"] = {"url": f"http://127.0.0.1:{serving.port}"}
-    if failed:
-        status["modelStatus"] = {
-            "transitionStatus": "BlockedByFailedLoad",
-            "lastFailureInfo": {"reason": "ModelLoadFailed", "exitCode": 3, "message": "see log"},
-        }
-    return status
-
-
-def _invalid(message: str) -> dict[str, Any]:
-    return {
-        "conditions": [{"type": "Ready", "status": "False", "reason": "InvalidSpec"}],
-        "modelStatus": {
-            "transitionStatus": "InvalidSpec",
-            "lastFailureInfo": {"reason": "RuntimeNotRecognized", "message": message},
-        },
-    }
-
-
-def _pod_object(pod: Pod, name: str, failed: bool) -> dict[str, Any]:
-    init = {"name": "storage-initializer", "ready": not pod.initializer_error, "state": {}}
-    main: dict[str, Any] = {"name": "kserve-container", "ready": not failed, "state": {}}
-    if pod.initializer_error:
-        init["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
-        init["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
-        main["state"] = {"waiting": {"reason": "PodInitializing"}}
-    elif pod.waits():
-        message = f'Back-off pulling image "{pod.image}"'
-        main["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-    elif failed:
-        main["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
-        main["lastState"] = {"terminated": {"exitCode": pod.exit_code(), "reason": "Error"}}
-    return {
-        "metadata": {
-            "name": pod.name,
-            "labels": {"serving.kserve.io/inferenceservice": name},
-        },
-        "spec": {"containers": [{"name": "kserve-container", "args": pod.arguments}]},
-        "status": {"initContainerStatuses": [init], "containerStatuses": [main]},
-    }

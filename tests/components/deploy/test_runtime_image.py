@@ -13,7 +13,7 @@ from components.deploy.runtime_image import plan_image_change
 from segmentor.errors import DeployError
 from tests.components.deploy.conftest import NAMESPACE
 from tests.components.deploy.deploy_builders import write_artifacts
-from tests.components.deploy.fake_kserve import MISSING_IMAGE
+from tests.components.deploy.fake_pods import MISSING_IMAGE
 
 RUNTIME = f"/apis/serving.kserve.io/v1alpha1/namespaces/{NAMESPACE}/servingruntimes"
 
