@@ -95,10 +95,10 @@ def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
     name = f"IoU of {contract.label_map.names[1]}" if contract.is_binary else "mean IoU"
     yield "## Figures on the test set"
     yield ""
-    yield (
-        f"{name} **{_figure(parity.model_iou)}** (95 % interval {_range(low, high)}, bootstrap "
-        f"over {len(sums)} groups), measured on this file."
-    )
+    bounds = f"95 % interval {_range(low, high)}, bootstrap over {len(sums)} groups"
+    if len(sums) == 1:
+        bounds = "no interval: there is one group"
+    yield f"{name} **{_figure(parity.model_iou)}** ({bounds}), measured on this file."
     yield ""
     yield "| class | IoU | 95 % interval | Dice | precision | recall | true pixels |"
     yield "|---|---|---|---|---|---|---|"
@@ -132,10 +132,21 @@ def _int8(model: OnnxModel, quantized: "Quantized | None") -> Iterator[str]:
     kind = "This file" if other == model.path else f"`{other.name}` (`{quantized.model.digest}`)"
     yield (
         f"{kind} is INT8, made of the float32 model: IoU {quantized.measured.model_iou:.4f} on the "
-        f"test set, {quantized.iou_loss:.4f} less; {quantized.speed_up:.2f} times as fast in "
-        "onnxruntime where it was exported (OpenVINO gains more)."
+        f"test set, {_change(quantized.iou_loss)}. {_speed(quantized.speed_up)}"
     )
     yield ""
+
+
+def _change(loss: float) -> str:
+    return f"{abs(loss):.4f} {'less' if loss >= 0 else 'more'}"
+
+
+def _speed(ratio: float) -> str:
+    if ratio < 1:
+        told = f"In onnxruntime it is slower, {1 / ratio:.2f} times as long an image"
+    else:
+        told = f"{ratio:.2f} times as fast in onnxruntime"
+    return f"{told}, on the machine that exported it; OpenVINO gains more from INT8."
 
 
 def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
@@ -148,8 +159,8 @@ def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
     yield "## Limits"
     yield ""
     yield (
-        f"* Tested on images of {min(heights)} to {max(heights)} pixels in height and "
-        f"{min(widths)} to {max(widths)} in width; nothing is known of others."
+        f"* Tested on images of {_span(heights)} pixels in height and {_span(widths)} in width; "
+        "nothing is known of others."
     )
     yield (
         "* It names one of its classes for every pixel of any picture, also of one unlike those "
@@ -160,9 +171,16 @@ def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
             f"* Not measured, and in no mean above: {', '.join(absent)}. The test set has no true "
             "pixels of it."
         )
-    if groups < FEW_GROUPS:
+    if groups == 1:
+        yield "* The test set is one group: how far the figures hold for others is not known."
+    elif groups < FEW_GROUPS:
         yield f"* The test set has {groups} groups: the intervals are narrower than the truth."
     yield ""
+
+
+def _span(lengths: list[int]) -> str:
+    low, high = min(lengths), max(lengths)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _contract(model: OnnxModel) -> Iterator[str]:

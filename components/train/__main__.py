@@ -19,6 +19,11 @@ configuration:
 
 
 PROGRAM = "python -m components.train"
+# Of a command to which `--cfg job` was added: what it would train stays unread.
+_NEEDED_TO_TRAIN = (
+    "--train", "--val", "--checkpoint", "--metrics", "--logs", "--training-report", "--resume",
+    "--executor-input",
+)  # fmt: skip
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -42,9 +47,11 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def build_config_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """Makes the parser of `--cfg job`, which needs no paths."""
+    """Makes the parser of `--cfg job`: it needs no paths, and takes those of the command."""
     parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
     parser.add_argument("--cfg", choices=["job"], required=True, help="print and exit")
+    for flag in _NEEDED_TO_TRAIN:
+        parser.add_argument(flag, help=argparse.SUPPRESS)
     _add_overrides(parser)
     return parser
 
@@ -95,7 +102,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Parses and runs; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if any(item == "--cfg" or item.startswith("--cfg=") for item in given):
-        arguments, _ = build_config_parser(program).parse_known_args(given)
+        arguments = build_config_parser(program).parse_args(given)
         return guarded(lambda: _print_config(arguments))
     if any(item in ("-m", "--multirun") for item in given):
         several = build_multirun_parser(program).parse_args(given)

@@ -105,7 +105,10 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigError:
             )
     known = list(_keys(compose_config([]), "")) if overrides else []
     for override in overrides:
-        key = override.partition("=")[0]
+        key, _, value = override.partition("=")
+        if key.startswith("training.loss."):
+            remedy = f"write training.loss='{{{key.removeprefix('training.loss.')}: {value}}}'"
+            return ConfigError(key, "a single loss", "all losses and their weights", remedy)
         if re.fullmatch(r"[\w.]+", key) and key not in known and key not in groups:
             hint = f"a new argument is added with +{override}"
             return unknown_key(key, known, hint)

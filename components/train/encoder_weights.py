@@ -1,10 +1,14 @@
 """Weights of the encoder before training, without a network unless `imagenet` is asked for."""
 
+import contextlib
 import logging
 import pickle
 import re
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +102,16 @@ def _from_hub(encoder: str) -> dict[str, Tensor]:
         "(HF_HOME) beforehand"
     )
     try:
-        if encoder.startswith("tu-"):
-            import timm
+        with _cache_alone_unless_the_hub_answers():
+            if encoder.startswith("tu-"):
+                import timm
 
-            model = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
-            return {name: value for name, value in model.state_dict().items()}
-        encoder_module = smp.encoders.get_encoder(encoder, weights="imagenet")
-        return dict(encoder_module.state_dict())
+                model = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
+                return {name: value for name, value in model.state_dict().items()}
+            encoder_module = smp.encoders.get_encoder(encoder, weights="imagenet")
+            return dict(encoder_module.state_dict())
+    except SafetensorError as error:
+        raise _unreadable(f"imagenet weights of {encoder} in the hub's cache", error) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
             WHERE, f"no answer from the hub for {encoder} ({type(error).__name__})", "", remedy
@@ -113,6 +120,29 @@ def _from_hub(encoder: str) -> dict[str, Tensor]:
         raise ConfigError(
             WHERE, f"no imagenet weights of {encoder} ({error})", "another encoder, or a file"
         ) from error
+
+
+@contextlib.contextmanager
+def _cache_alone_unless_the_hub_answers() -> Iterator[None]:
+    """Asks once, for a few seconds: the hub's own client tries each file for half a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True  # there, whatever it thinks of the question
+    except OSError:
+        return False
 
 
 def _from_package(encoder: nn.Module, name: str) -> dict[str, Tensor]:
@@ -163,7 +193,7 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
         name for name in own if name not in best[1] and not name.endswith("num_batches_tracked")
     ]
     for name in missing:
-        if name in others:
+        if name in others and 2 * best[0] > len(own):  # this encoder, but for its input, say
             raise ConfigError(
                 WHERE,
                 f"'{source}': {name} of shape {tuple(others[name].shape)}",

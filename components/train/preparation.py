@@ -154,15 +154,21 @@ def weights_digest(source: str) -> str:
     Other content under the same name is another run: an interrupted one must not go on with it.
 
     Raises:
-        ConfigError: no such file.
+        ConfigError: no such file, or a folder.
         StoreError: no such object, or no store.
     """
     if source in ENCODER_WEIGHTS:
         return ""
     if is_object_uri(source):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "weights"
-            ObjectStore.from_environment().download(ObjectUri.parse(source), path)
+            path, uri = Path(folder) / "weights", ObjectUri.parse(source)
+            store = ObjectStore.from_environment()
+            is_prefix = not uri.key or uri.key.endswith("/")
+            if is_prefix or (not store.exists(uri) and any(store.list_keys(uri))):
+                raise ConfigError(
+                    "model.encoder_weights", f"'{source}': a folder", "the URI of one file"
+                )
+            store.download(uri, path)
             return digest_file(path)
     if not Path(source).is_file():
         raise ConfigError(

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from components.train.__main__ import main
 from components.train.compose import compose_config, presets, split_overrides, to_yaml
 from components.train.config import LOSSES, to_train_config
 from components.train.losses import SegmentationLoss
@@ -121,6 +122,7 @@ def test_an_option_that_was_asked_for_stays_with_another_architecture():
         ("training.epochs", "no '='"),
         ("training.loss={dice: 1", "training.loss={dice: 1"),
         ("training.mirror=null", "a text"),
+        ("training.loss.dice=1", "write training.loss='{dice: 1}'"),
         ("training=1", "no preset '1', expected one of cpu_fast"),
         ("model=null", "no preset 'null', expected one of deeplabv3plus"),
         ("training@x=1", "expected Hydra overrides"),
@@ -183,3 +185,12 @@ def test_one_text_is_split_as_a_shell_would():
 def test_the_printed_configuration_reads_back():
     composed = compose_config(["model=fpn", "processing=small_objects", "training=gpu"])
     assert yaml.safe_load(to_yaml(composed)) == composed
+
+
+def test_a_misspelt_flag_beside_cfg_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--cfg", "job", "--overridez=x"])
+    assert caught.value.code == 2
+    assert "--overridez" in capsys.readouterr().err
+    assert main(["--cfg", "job", "--train", "anything", "--logs=anything", "seed=7"]) == 0
+    assert "seed: 7" in capsys.readouterr().out

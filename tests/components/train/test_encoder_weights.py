@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from components.train.encoder_weights import load_encoder_weights
+from components.train.preparation import weights_digest
 from segmentor.errors import ConfigError
 from segmentor.nn.network import NetworkConfig, build_network
+from segmentor.object_store import ObjectUri
 
 TINY = "tu-test_resnet"
 
@@ -74,12 +76,19 @@ def test_a_file_in_the_object_store(tmp_path, store):
     store.ensure_bucket("weights")
     source, target = network(seed=1), network()
     save_file({k: v.contiguous() for k, v in source.encoder.state_dict().items()}, tmp_path / "w")
-    from segmentor.object_store import ObjectUri
-
     # safetensors without its suffix: it is recognised by its content
     store.upload_file(tmp_path / "w", ObjectUri("weights", "tiny"))
     load_encoder_weights(target, TINY, "s3://weights/tiny")
     assert_same_encoder(target, source)
+
+
+@pytest.mark.parametrize("uri", ["s3://folders/enc", "s3://folders/enc/", "s3://folders"])
+def test_a_folder_in_the_object_store_is_refused(store, uri, tmp_path):
+    store.ensure_bucket("folders")
+    (tmp_path / "w").write_bytes(b"w")
+    store.upload_file(tmp_path / "w", ObjectUri("folders", "enc/w.safetensors"))
+    with pytest.raises(ConfigError, match="a folder, expected the URI of one file"):
+        weights_digest(uri)
 
 
 def test_the_package_of_efficientnet_lite0():
@@ -107,6 +116,18 @@ def test_the_hubs_cache_serves_imagenet_without_a_network(tmp_path, monkeypatch)
     assert_same_encoder(target, source)
 
 
+def test_a_damaged_file_in_the_hubs_cache(tmp_path, monkeypatch):
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    snapshot = tmp_path / "models--smp-hub--resnet18.imagenet" / "snapshots" / settings["revision"]
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps({}))
+    (snapshot / "model.safetensors").write_bytes(b"cut off")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="resnet18 in the hub's cache' cannot be read"):
+        load_encoder_weights(network("resnet18"), "resnet18", "imagenet")
+
+
 def test_timms_own_weights_of_a_family_whose_stages_have_other_names_there(tmp_path):
     """ConvNeXt's extractor calls stages.0 stages_0; Swin, MobileViT and others do the same."""
     name = "convnext_atto"
@@ -120,9 +141,11 @@ def test_timms_own_weights_of_a_family_whose_stages_have_other_names_there(tmp_p
 
 @pytest.mark.parametrize("encoder", ["resnet18", TINY])
 def test_imagenet_without_hub_and_cache_fails_soon_and_says_what_to_do(
-    encoder, tmp_path, monkeypatch
+    encoder, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    # Nobody listens there.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     start = time.monotonic()
     with pytest.raises(ConfigError, match="a local file or an s3:// URI"):
         load_encoder_weights(network(encoder), encoder, "imagenet")
