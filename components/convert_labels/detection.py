@@ -46,7 +46,7 @@ def open_export(
     Raises:
         DataError: no known format, or files of one that cannot be read.
     """
-    for candidate in (files, files.without_wrapper()):
+    for candidate in files.unwrapped():
         for reader in FORMATS:
             if reader is cvat_video and reader.recognises(candidate):
                 return cvat_video.read(candidate, elsewhere), candidate

@@ -98,7 +98,8 @@ class Seen:
         image = self._images.number_of(place)
         number = self._ids.number_of(job.id)
         if number is not None and self._image_of[number] != image:
-            job = replace(job, id=job.id + PurePosixPath(name).suffix)
+            full = job.id + PurePosixPath(name).suffix
+            job = replace(job, id=full, group=full if job.group == job.id else job.group)
             number = self._ids.number_of(job.id)
         if number is not None:
             raise DataError(
@@ -129,7 +130,7 @@ def is_empty(item: Item) -> bool:
 def _job(
     item: Item,
     sample_id: str,
-    group_of: Callable[[Item], str],
+    group_of: Callable[[Item], str] | None,
     finder: ImageFinder,
     policies: Policies,
 ) -> Job | Refused:
@@ -145,7 +146,8 @@ def _job(
             "label it, or choose empty_images=negative or skip",
         )
     image = finder.find(item.name, item.image_name, item.subset)
-    return Job(sample_id, group_of(item), item.subset, image, item.label)
+    group = group_of(item) if group_of else sample_id
+    return Job(sample_id, group, item.subset, image, item.label)
 
 
 def _no_mask(sample_id: str) -> DataError:
@@ -154,7 +156,7 @@ def _no_mask(sample_id: str) -> DataError:
     return DataError(sample_id, "no mask", expected, remedy)
 
 
-def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]:
+def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str] | None, str]:
     if pattern:
         return group_by_pattern(pattern), f"by group_pattern {pattern}"
     if len(export.tasks) > 1:
@@ -164,7 +166,7 @@ def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str], str]
         )
     if len(export.subsets) > 1:
         return lambda item: item.subset, f"by the export's {len(export.subsets)} subsets"
-    return lambda item: item.name, "each image its own group"
+    return None, "each image its own group"
 
 
 def group_by_pattern(pattern: str) -> Callable[[Item], str]:

@@ -185,6 +185,16 @@ class SourceFiles:
         """Returns the folders at the top, sorted."""
         return sorted({name.split("/", 1)[0] for name in self if "/" in name})
 
+    def unwrapped(self) -> "Iterator[SourceFiles]":
+        """Yields the files as they are, then without each folder that only wraps everything."""
+        files = self
+        while True:
+            yield files
+            inner = files.without_wrapper()
+            if inner is files:
+                return
+            files = inner
+
     def without_wrapper(self) -> "SourceFiles":
         """Drops a single folder around everything, as archivers make it."""
         if len(tops := self.top_folders()) != 1 or any("/" not in name for name in self):

@@ -5,6 +5,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from array import array
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from segmentor.name_table import NameTable
 _CLUTTER = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\._)", re.IGNORECASE)
 _UTF8_FLAG = 0x800
 _ENCRYPTED_FLAG = 0x1
+# An extra field of a member: its kind and size.
+_FIELD = struct.Struct("<HH")
+_UNICODE_PATH = 0x7075
 # Photographs and index masks pack to 1:1 to 1:200; a bomb packs to 1:1000.
 BOMB_RATIO = 300
 BOMB_BYTES = 32 << 20
@@ -145,12 +149,14 @@ class _Members(list[zipfile.ZipInfo]):
 def _member_name(member: zipfile.ZipInfo, where: str) -> str:
     name = member.orig_filename
     if not member.flag_bits & _UTF8_FLAG and not name.isascii():
+        raw = name.encode("cp437")
         # macOS and old archivers write UTF-8 without saying so; zipfile then reads it as cp437.
         try:
-            name = name.encode("cp437").decode("utf-8")
+            name = (_unicode_path(member.extra, zlib.crc32(raw)) or raw).decode("utf-8")
         except UnicodeError:
+            found, remedy = "a file name that is not UTF-8", "zip it with another archiver"
             raise DataError(
-                f"{where}: {_shown(name)}", "a file name that is not UTF-8", "UTF-8 names"
+                f"{where}: {name}", found, "UTF-8 names", f"{remedy}, or give the folder"
             ) from None
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if "\\" in name:
@@ -167,6 +173,19 @@ def _member_name(member: zipfile.ZipInfo, where: str) -> str:
             f"{where}: {_shown(name)}", "a name that leaves the archive", "relative paths with '/'"
         )
     return "/".join(parts)
+
+
+def _unicode_path(extra: bytes, name_checksum: int) -> bytes:
+    """Returns the name in the field "Unicode Path" that Windows archivers add, or b"".
+
+    Source: PKWARE's APPNOTE.TXT, 4.6.9.
+    """
+    while len(extra) >= _FIELD.size:
+        kind, size = _FIELD.unpack_from(extra)
+        content, extra = extra[_FIELD.size : _FIELD.size + size], extra[_FIELD.size + size :]
+        if kind == _UNICODE_PATH and content[1:5] == struct.pack("<L", name_checksum):
+            return content[5:]
+    return b""
 
 
 def _refuse_member(member: zipfile.ZipInfo, where: str) -> None:

@@ -74,7 +74,7 @@ def read(files: SourceFiles) -> Export:
             for position, name in enumerate(dict.fromkeys(names[0].values()), 1)
         ),
         items=items,
-        image_folders=("images", ""),
+        image_folders=("images", "", "data"),
         subsets=tuple(sorted(subsets.values())),
         count=sum(counts),
         notes=notes,
@@ -140,7 +140,8 @@ def _items(file: SourceFile, subset: str, names: dict[str, str], notes: Notes) -
     with AnnotationsByImage() as kept:
         _keep_annotations(kept, file, names, notes)
         for number, image in enumerate(objects(file, "images")):
-            name = str(image.get("file_name", ""))
+            # Written on Windows by some tools; no file of an export has this sign in its name.
+            name = str(image.get("file_name", "")).replace("\\", "/")
             height, width = image.get("height"), image.get("width")
             size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
             label = ShapesLabel(kept.of(number), parse_line, size, name)

@@ -118,14 +118,14 @@ def _events(file: SourceFile) -> Iterator[tuple[str, ElementTree.Element]]:
     try:
         with file.open() as stream:
             yield from iterparse(stream, ("start", "end"), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise DataError(
+            file.name, "a document type or entities", "plain XML as CVAT writes it"
+        ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         # The last two: of an encoding that is none, or that is not read.
         raise DataError(
             file.name, f"broken XML ({error})", "a complete file", "export it again"
-        ) from error
-    except DefusedXmlException as error:
-        raise DataError(
-            file.name, "a document type or entities", "plain XML as CVAT writes it"
         ) from error
 
 

@@ -18,6 +18,12 @@ _FOLDER = "annotations"
 # Searched at once, and what is looked at again, as a key may lie across two parts.
 _PART_BYTES = 1 << 16
 _OVERLAP_BYTES = 64
+# Lists and objects in one another: annotations have half a dozen.
+MAX_DEPTH = 100
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_SIGNS = bytes(set(range(256)) - set(b'"[]{}'))
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 
 def has_annotations(files: SourceFiles, keys: set[str]) -> bool:
@@ -48,6 +54,7 @@ def annotation_files(
             continue
         missing = _missing_keys(files[name], keys)
         if not missing:
+            _refuse_deep(files[name])
             found.append(files[name])
         elif missing != keys or name.startswith(_FOLDER + "/"):
             lacking = " and no ".join(f"'{key}'" for key in sorted(missing))
@@ -167,6 +174,23 @@ def _missing_keys(file: SourceFile, keys: set[str]) -> set[str]:
             missing = {k: pattern for k, pattern in missing.items() if not pattern.search(text)}
             tail = text[-_OVERLAP_BYTES:]
     return set(missing)
+
+
+def _refuse_deep(file: SourceFile) -> None:
+    """Refuses lists in lists in lists: a parser's memory grows with the square of their depth."""
+    depth, rest = 0, b""
+    with file.open() as stream:
+        # As much again, where a string goes on: it is not searched more than twice.
+        while part := stream.read(max(_PART_BYTES, len(rest))):
+            # What follows a backslash must stay where it is.
+            text = rest + (part if b"\\" in rest + part else part.translate(None, _NO_SIGNS))
+            text, quote, rest = _STRING.sub(b"", text).partition(b'"')
+            rest = quote + rest
+            levels = depth + np.cumsum(_STEPS[np.frombuffer(text, np.uint8)], dtype=np.int64)
+            if levels.max(initial=0) > MAX_DEPTH:
+                found = f"broken JSON (nested deeper than {MAX_DEPTH})"
+                raise DataError(file.name, found, "what CVAT exports", "export it again")
+            depth = int(levels[-1]) if levels.size else depth
 
 
 def palette_colour(position: int) -> Colour:

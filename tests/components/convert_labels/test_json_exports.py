@@ -15,6 +15,7 @@ from tests.components.convert_labels.label_builders import (
     coco_export,
     datumaro_export,
     encoded,
+    image_files,
     painted,
     plain_task,
     write_zip,
@@ -207,3 +208,17 @@ def test_annotations_of_other_images_are_told_where_nothing_is_labelled(
     error = failure(capfd, changed_coco(plain_task(), tmp_path / "e.zip", change), tmp_path)
     assert "no pixel of any label" in error
     assert "annotations of images that are not listed (left out): 5" in error
+
+
+def test_coco_of_windows_tools_and_of_fiftyone_is_read(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["file_name"] = image["file_name"].replace("/", "\\")
+
+    task = plain_task()
+    with zipfile.ZipFile(changed_coco(task, tmp_path / "e.zip", change)) as archive:
+        labels = archive.read("annotations/instances_default.json")
+    files = {"labels.json": labels, **image_files(task, "data/")}
+    found = masks_of(convert(write_zip(tmp_path / "e.zip", files), tmp_path))
+    for name in task.images:
+        assert (found[name.rpartition(".")[0]] == painted(task, name)).all()

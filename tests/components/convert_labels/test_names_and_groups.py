@@ -236,3 +236,17 @@ def test_images_of_one_name_in_two_folders_are_not_chosen_from(
 def test_one_image_in_two_folders_is_taken(tmp_path: Path) -> None:
     export, images = two_cameras(tmp_path, same=True)
     assert len(convert(export, tmp_path, "--images", str(images))) == 1
+
+
+def test_images_that_differ_in_their_extension_are_groups_of_their_own(tmp_path: Path) -> None:
+    images = {"a.jpg": (20, 20), "a.png": (20, 20)}
+    task = Task(images, {name: [BOX] for name in images})
+    dataset = convert(images_export(task, tmp_path / "e.zip"), tmp_path)
+    assert [(s.id, s.group) for s in dataset.samples] == [("a", "a"), ("a.png", "a.png")]
+
+
+def test_an_export_in_folders_within_folders_is_found(tmp_path: Path) -> None:
+    task = Task({"a.png": (20, 20)}, {"a.png": [BOX]})
+    files = {"annotations.xml": cvat_xml(task), **image_files(task)}
+    wrapped = {f"my export/again/{name}": content for name, content in files.items()}
+    assert len(convert(write_zip(tmp_path / "e.zip", wrapped), tmp_path)) == 1

@@ -1,5 +1,6 @@
 """Exports that are refused as a whole: parts are missing, or outputs would lie in them."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.components.convert_labels.label_builders import (
     camvid_export,
+    coco_export,
     cvat_xml,
     image_files,
     mask_export,
@@ -14,7 +16,7 @@ from tests.components.convert_labels.label_builders import (
     write_files,
     write_zip,
 )
-from tests.components.convert_labels.step_runs import failure
+from tests.components.convert_labels.step_runs import convert, failure
 
 
 @pytest.mark.parametrize("output", ["dataset", "label-report", "label-metrics"])
@@ -70,3 +72,36 @@ def test_a_mask_of_which_only_the_objects_are_there_is_missed(
     files["SegmentationObject/deep/er/b.png"] = mask
     error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
     assert "1 masks less than in SegmentationObject, first deep/er/b" in error
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_nested_without_end_is_refused_before_it_is_parsed(
+    opening: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Parsed, it would take a gigabyte for every 30,000 levels.
+    json = '{"images": [], "annotations": [], "categories": ' + opening * 100_000
+    export = write_zip(tmp_path / "e.zip", {"annotations/instances_default.json": json})
+    error = failure(capfd, export, tmp_path)
+    assert "instances_default.json: broken JSON (nested deeper than 100)" in error
+
+
+def test_brackets_in_texts_are_no_depth(tmp_path: Path) -> None:
+    # Packed run lengths have them, and may be longer than what is searched at once.
+    task = plain_task()
+    task.colours["[" * 90_000] = (1, 2, 3)
+    dataset = convert(coco_export(task, tmp_path / "e.zip"), tmp_path)
+    assert dataset.label_map.names == ("background", "car", "road", "traffic light")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = plain_task()
+    write_files(tmp_path / "export", {"annotations.xml": cvat_xml(task), **image_files(task)})
+    (tmp_path / "export" / "images").chmod(0)
+    try:
+        error = failure(capfd, tmp_path / "export", tmp_path)
+    finally:
+        (tmp_path / "export" / "images").chmod(0o700)
+    assert "images: unreadable (Permission denied)" in error

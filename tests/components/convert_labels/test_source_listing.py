@@ -5,6 +5,7 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,24 @@ def test_names_are_read_as_utf8_even_when_the_archiver_forgot_to_say_so(tmp_path
         content[content.index(signature) + offset + 1] &= ~0x08
     path.write_bytes(content)
     assert list(open_source(path, "e.zip")) == ["größe.txt"]
+
+
+def test_names_that_windows_archivers_give_twice_are_read(tmp_path: Path) -> None:
+    # In the code page of DOS, and as UTF-8 in the field "Unicode Path" with a checksum of that.
+    local = "für.txt".encode("cp437")
+    member = zipfile.ZipInfo("f_r.txt")
+    path_field = b"\1" + struct.pack("<L", zlib.crc32(local)) + "für.txt".encode()
+    other_field = struct.pack("<HH", 0x9999, 2) + b"ab"
+    member.extra = other_field + struct.pack("<HH", 0x7075, len(path_field)) + path_field
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr(member, b"x")
+    content = (tmp_path / "e.zip").read_bytes()
+    (tmp_path / "e.zip").write_bytes(content.replace(b"f_r.txt", local))
+    assert list(open_source(tmp_path / "e.zip", "e.zip")) == ["für.txt"]
+    # Of another name, as after the archive was renamed: then the field says nothing.
+    (tmp_path / "e.zip").write_bytes(content.replace(b"f_r.txt", "för.txt".encode("cp437")))
+    with pytest.raises(DataError, match="för.txt: a file name that is not UTF-8.*archiver"):
+        open_source(tmp_path / "e.zip", "e.zip")
 
 
 def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
