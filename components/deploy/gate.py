@@ -8,6 +8,7 @@ from typing import Any
 
 from components.deploy.candidate import Candidate
 from segmentor.errors import ConfigError, DeployError, LabelMapError
+from segmentor.export_choices import MAX_IOU_LOSS
 from segmentor.label_map import LabelMap
 
 logger = logging.getLogger(__name__)
@@ -17,13 +18,15 @@ logger = logging.getLogger(__name__)
 class Thresholds:
     """What the measured figures must reach: IoU at least, differences at most.
 
-    `max_iou_drop`: how much worse than the served version the model may surely be.
+    `max_iou_drop`: how much worse than the served version the model may surely be. `max_iou_loss`:
+    how much of the checkpoint's IoU an INT8 model may have lost.
     """
 
     min_iou: float
     max_probability_difference: float
     max_flipped_fraction: float
     max_iou_drop: float = 0.0
+    max_iou_loss: float = MAX_IOU_LOSS
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -63,16 +66,7 @@ def check_candidate(candidate: Candidate, thresholds: Thresholds) -> list[Check]
         _same("evaluated threshold", evaluated_at, threshold),
         _bounded("test samples", evaluation.get("samples"), at_least=1),
         _bounded("iou", iou, at_least=thresholds.min_iou),
-        _bounded(
-            "max_probability_difference",
-            parity.get("max_probability_difference"),
-            at_most=thresholds.max_probability_difference,
-        ),
-        _bounded(
-            "flipped_fraction",
-            parity.get("flipped_fraction"),
-            at_most=thresholds.max_flipped_fraction,
-        ),
+        *_parity(candidate, thresholds),
         *_not_measured(evaluation.get("not_measured")),
     ]
 
@@ -98,6 +92,30 @@ def require_passed(checks: Sequence[Check]) -> None:
             f"{len(failed)} of {len(checks)} checks failed: {'; '.join(map(str, failed))}",
             remedy="nothing was published; improve the model, or change the thresholds",
         )
+
+
+def _parity(candidate: Candidate, thresholds: Thresholds) -> list[Check]:
+    """Asks whether the file computes what was evaluated, and where INT8 made another of it.
+
+    No INT8 model is within the limits of equality: those are for the float32 model it was made of,
+    which shows that export was right, and the INT8 one is judged by its own IoU on the test set.
+    """
+    parity = candidate.parity
+    is_int8 = candidate.contract.provenance.get("model_precision") == "int8"
+    of = "float32_" if is_int8 else ""
+    limits = {
+        "max_probability_difference": thresholds.max_probability_difference,
+        "flipped_fraction": thresholds.max_flipped_fraction,
+    }
+    checks = [
+        _bounded(of + name, parity.get(of + name), at_most=limit) for name, limit in limits.items()
+    ]
+    if is_int8:
+        checks += [
+            _bounded("int8_iou", parity.get("int8_iou"), at_least=thresholds.min_iou),
+            _bounded("int8_iou_loss", parity.get("int8_iou_loss"), at_most=thresholds.max_iou_loss),
+        ]
+    return checks
 
 
 def _same(name: str, found: Any, required: Any) -> Check:

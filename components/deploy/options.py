@@ -6,6 +6,8 @@ They are those of deploy and of check_deployment, which looks at them before any
 import argparse
 from typing import TYPE_CHECKING
 
+from segmentor.export_choices import MAX_IOU_LOSS
+
 if TYPE_CHECKING:
     from components.deploy.deployment import Plan
 
@@ -30,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     gate.add_argument(
         "--max-flipped-fraction", type=float, default=1e-5, help="torch against ONNX, of the pixels"
+    )
+    gate.add_argument(
+        "--max-iou-loss",
+        type=float,
+        default=MAX_IOU_LOSS,
+        help="of an INT8 model against its checkpoint, on the test set",
     )
     cluster = parser.add_argument_group("cluster")
     cluster.add_argument("--namespace", default="default", help="of the InferenceService")
@@ -95,6 +103,7 @@ def read_plan(arguments: argparse.Namespace) -> "Plan":
             arguments.max_probability_difference,
             arguments.max_flipped_fraction,
             arguments.max_iou_drop,
+            arguments.max_iou_loss,
         ),
         arguments.destination,
         arguments.version,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.cli import ArtifactMetadata, output_file, output_folder, run_step, step_parser
-from segmentor.export_choices import PRECISIONS, SIZE_POLICIES
+from segmentor.export_choices import MAX_IOU_LOSS, PRECISIONS, SIZE_POLICIES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-iou-loss",
         type=float,
-        default=0.01,
+        default=MAX_IOU_LOSS,
         help="largest loss of test IoU by int8 that passes",
     )
     return parser
@@ -97,7 +97,7 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
             if arguments.precision == "int8":
                 quantized = put_in_place(quantized, model)
                 model, measured = quantized.model, quantized.measured
-                figures |= quantized.figures_in_place()
+                figures = quantized.figures_in_place(parity)
         write_figures(parity_file, figures)
         write_card(folder, checkpoint, model, measured, arguments.val, arguments.test, quantized)
         limits = (arguments.max_difference, arguments.max_flipped)

@@ -1,4 +1,8 @@
-"""The export report: what was written, and how equal it is to the checkpoint."""
+"""The export report: what was written, and how equal it is to the checkpoint.
+
+The figures are of the file that the page names, model.onnx. Those of a float32 model that it was
+quantised from are called so.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -37,44 +41,61 @@ def build_report(
     report = Report("Export", f"model.onnx, {megabytes:.1f} MB, {model.digest}")
     report.tiles(
         [
-            ("largest difference of a probability", f"{parity.max_difference:.1e}"),
-            ("pixels with another class", parity.flipped),
-            ("pixels compared", parity.pixels),
+            ("largest difference of a probability", f"{measured.max_difference:.1e}"),
+            ("pixels with another class", measured.flipped),
+            ("pixels compared", measured.pixels),
             ("IoU of the model on test", measured.model_iou),
             ("ms an image (checkpoint)", f"{parity.checkpoint_ms:.1f}"),
             ("ms an image (model)", f"{measured.model_ms:.1f}"),
         ]
     )
-    report.notice(
-        f"The model computes what the checkpoint computes: at most {limits[0]:g} of "
-        f"difference and {limits[1]:g} of the pixels were allowed. On the test set the "
-        f"checkpoint has IoU {parity.checkpoint_iou:.6f}, the model {parity.model_iou:.6f}.",
-        "good",
-    )
+    report.notice(_equality(parity, limits, is_int8), "good")
     if quantized is not None:
-        where = "Written as INT8" if is_int8 else f"{quantized.model.path.name}, INT8, beside it,"
-        report.paragraph(
-            f"{where} after that check: IoU on the test set {quantized.measured.model_iou:.4f}, a "
-            f"loss of {quantized.iou_loss:.4f}; {quantized.speed_up:.2f} times as fast here. The "
-            "tables below are the float32 model's."
-        )
-        if is_int8 and not quantized.is_faster:
-            report.notice(NOT_FASTER)
+        _add_int8(report, quantized, is_int8)
     header = ["", "largest difference", "flipped pixels", "pixels"]
     report.section(
         "Sizes", "Validation images brought to each size, alone and in a batch; odd ones included."
     )
     report.table(
-        header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in parity.sizes]
+        header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in measured.sizes]
     )
-    worst = sorted(parity.images, key=lambda c: (-c.flipped, -c.max_difference, c.name))[:SHOWN]
+    worst = sorted(measured.images, key=lambda c: (-c.flipped, -c.max_difference, c.name))[:SHOWN]
     report.section(
         "Test images",
-        f"All {len(parity.images)} at their source size; those that differ most first.",
+        f"All {len(measured.images)} at their source size; those that differ most first.",
     )
     report.table(header, [(c.name, f"{c.max_difference:.1e}", c.flipped, c.pixels) for c in worst])
     _add_contract(report, model)
     return report
+
+
+def _equality(parity: Parity, limits: tuple[float, float], is_int8: bool) -> str:
+    subject = "The float32 model that this INT8 one was made of" if is_int8 else "The model"
+    found = f"Found: {parity.max_difference:.1e}, {parity.flipped} pixels. " if is_int8 else ""
+    name = "that model" if is_int8 else "the model"
+    return (
+        f"{subject} computes what the checkpoint computes: at most {limits[0]:g} of difference and "
+        f"{limits[1]:g} of the pixels were allowed. {found}On the test set the "
+        f"checkpoint has IoU {parity.checkpoint_iou:.6f}, {name} {parity.model_iou:.6f}."
+    )
+
+
+def _add_int8(report: Report, quantized: "Quantized", is_int8: bool) -> None:
+    measured = quantized.measured
+    cost = (
+        f"IoU on the test set {measured.model_iou:.4f}, a loss of {quantized.iou_loss:.4f}; "
+        f"{quantized.speed_up:.2f} times as fast here."
+    )
+    if not is_int8:
+        report.paragraph(
+            f"{quantized.model.path.name}, INT8, beside it: {cost} A probability differs by up to "
+            f"{measured.max_difference:.1e} from the checkpoint's, {measured.flipped} pixels have "
+            "another class. All other figures here are of model.onnx, float32."
+        )
+        return
+    report.paragraph(f"Written as INT8 after that check: {cost} All figures here are its own.")
+    if not quantized.is_faster:
+        report.notice(NOT_FASTER)
 
 
 def _add_contract(report: Report, model: OnnxModel) -> None:

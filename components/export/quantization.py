@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from components.export.onnx_file import write_contract
-from components.export.parity import Parity, measure_parity
+from components.export.parity import Parity, measure_parity, parity_figures
 from segmentor.contract import INPUT_NAME
 from segmentor.dataset import Dataset
 from segmentor.errors import ContractError
@@ -90,13 +90,16 @@ class Quantized:
             "int8_speed_up": round(self.speed_up, 3),
         }
 
-    def figures_in_place(self) -> dict[str, Any]:
-        """What changes where it is model.onnx: those of equality stay the float32 model's."""
-        return {
-            "iou": self.measured.model_iou,
-            "median_ms": round(self.measured.model_ms, 3),
-            "model_digest": self.model.digest,
-        }
+    def figures_in_place(self, parity: Parity) -> dict[str, Any]:
+        """The parity figures where it is model.onnx: those of the file that has this digest.
+
+        Args:
+            parity: Of the float32 model it was made from, whose figures lie beside, `float32_...`.
+        """
+        kept = ("max_probability_difference", "flipped_pixels", "flipped_fraction", "iou")
+        float32 = parity_figures(parity)
+        beside = {f"float32_{name}": float32[name] for name in kept}
+        return {**parity_figures(self.measured), **beside, **self.figures()}
 
 
 def quantize(model: OnnxModel, val: Path, target: Path) -> None:

@@ -21,15 +21,18 @@ def write_model(
     gain: float = 1.0,
     checkpoint: str = CHECKPOINT,
     fault: str = "",
+    precision: str = "",
 ) -> str:
     """Writes model.onnx: the probability of class 1 is the red channel; returns its digest.
 
-    `fault`: 'noise' adds what differs from call to call, 'shape' fails at most sizes.
+    `fault`: 'noise' adds what differs from call to call, 'shape' fails at most sizes. `precision`:
+    what its provenance says of it.
     """
+    provenance = {"checkpoint_digest": checkpoint}
+    if precision:
+        provenance["model_precision"] = precision
     contract = ModelContract(
-        LabelMap.of(names),
-        InputSpec((32, 64), "native"),
-        provenance={"checkpoint_digest": checkpoint},
+        LabelMap.of(names), InputSpec((32, 64), "native"), provenance=provenance
     )
     channels = contract.channels
     weight = np.zeros((channels, 3, 1, 1), np.float32)

@@ -53,6 +53,42 @@ def test_each_check_fails_alone_and_the_refusal_names_it(candidate_of, changes, 
         require_passed(checks)
 
 
+# As export writes them: those of the INT8 file, and of the float32 model it was made of.
+INT8 = {
+    "max_probability_difference": 0.09,
+    "flipped_fraction": 2e-3,
+    "float32_max_probability_difference": 2e-7,
+    "float32_flipped_fraction": 0.0,
+    "int8_iou": 0.929,
+    "int8_iou_loss": 0.001,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({}, []),
+        ({"int8_iou": 0.49}, ["int8_iou"]),
+        ({"int8_iou_loss": 0.011}, ["int8_iou_loss"]),
+        ({"int8_iou_loss": None}, ["int8_iou_loss"]),
+        ({"float32_max_probability_difference": 2e-4}, ["float32_max_probability_difference"]),
+        ({"float32_flipped_fraction": None}, ["float32_flipped_fraction"]),
+    ],
+)
+def test_an_int8_model_is_judged_by_its_own_iou_and_the_float32_one_by_equality(
+    candidate_of, changes, failed
+):
+    candidate = candidate_of(precision="int8", parity={**INT8, **changes})
+    checks = check_candidate(candidate, THRESHOLDS)
+    assert [check.name for check in checks if not check.passed] == failed
+
+
+def test_figures_of_an_int8_model_do_not_pass_for_those_of_a_float32_one(candidate_of):
+    checks = check_candidate(candidate_of(parity=INT8), THRESHOLDS)
+    failed = [check.name for check in checks if not check.passed]
+    assert failed == ["max_probability_difference", "flipped_fraction"]
+
+
 def test_a_figure_that_was_never_measured_fails(candidate_of, tmp_path):
     candidate = candidate_of()
     candidate.parity.clear()

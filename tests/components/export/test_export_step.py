@@ -167,16 +167,31 @@ def test_int8_beside_the_model_is_smaller_and_nearly_as_good(
 def test_int8_in_place_of_the_model(folder: Path, outputs: Path, tmp_path: Path) -> None:
     model, parity, quantized = quantize_copy(folder, outputs, tmp_path, max_iou_loss=0.05)
     quantized = put_in_place(quantized, model)
-    assert quantized.figures_in_place()["model_digest"] == digest_file(
-        tmp_path / "model" / "model.onnx"
+    figures = quantized.figures_in_place(parity)
+    assert figures["model_digest"] == digest_file(tmp_path / "model" / "model.onnx")
+    # Of the file that has this digest; those of the float32 model under names of their own.
+    again = measure_parity(
+        load_for_export(folder / "checkpoint"), quantized.model, folder / "val", folder / "test"
     )
+    assert figures["max_probability_difference"] == pytest.approx(again.max_difference)
+    assert figures["flipped_pixels"] == again.flipped > 0
+    assert figures["flipped_fraction"] == again.flipped / again.pixels
+    assert figures["iou"] == again.model_iou
+    assert figures["float32_max_probability_difference"] == parity.max_difference < 1e-4
+    assert figures["float32_flipped_pixels"] == parity.flipped
+    assert figures["float32_iou"] == parity.model_iou
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "model.onnx",
         "model_card.md",
     ]
     slow = replace(quantized, speed_up=0.97)
     report = build_report(parity, quantized.model, (1e-4, 1e-5), slow)
-    assert "Written as INT8 after that check" in report.html()
+    page = report.html()
+    assert "Written as INT8 after that check" in page
+    assert "The float32 model that this INT8 one was made of computes what" in page
+    assert f"{quantized.measured.max_difference:.1e}" in page
+    worst = max(quantized.measured.images, key=lambda comparison: comparison.flipped)
+    assert f">{worst.flipped}<" in page
     # It has lost IoU for nothing: who chose it should know, on the terminal too.
     assert "INT8 is not faster than float32 in onnxruntime" in report.metadata()["warnings"]
     fast = build_report(parity, quantized.model, (1e-4, 1e-5), replace(quantized, speed_up=1.5))
