@@ -68,6 +68,8 @@ def _read_tensors(request: Any) -> list[Tensor]:
     for index, item in enumerate(request.inputs):
         datatype, shape = item.datatype.upper(), tuple(item.shape)
         if raws:
+            if item.contents.ListFields():
+                raise BadInput(f"inputs[{index}]: contents beside raw_input_contents")
             tensors.append(Tensor(item.name, datatype, shape, raw=raws[index]))
         else:
             field = _CONTENTS.get(datatype)

@@ -91,6 +91,18 @@ class SegmentationServicer(InferenceServicer):
             call, response_serializer=handler.response_serializer
         )
 
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Tells whether the model is ready; stock, any version is."""
+        self.dataplane.check_version(request.name, request.version)
+        return await super().ModelReady(request, context)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Tells what the model takes and gives; stock, without its version, and of any version."""
+        self.dataplane.check_version(request.name, request.version)
+        reply = await super().ModelMetadata(request, context)
+        reply.versions[:] = [self.served.version]
+        return reply
+
     async def infer(self, messages: AsyncIterator[bytes], context: Any) -> None:
         """Infers one request; message and reply are serialised."""
         model = await self.dataplane.get_model(self.served.name)
@@ -178,10 +190,11 @@ async def start_grpc(servicer: SegmentationServicer, port: int) -> aio.Server:
 def _account(method_name: str, status: grpc.StatusCode, elapsed_s: float) -> None:
     route = f"grpc {method_name.rpartition('/')[2]}"
     REQUESTS.labels(route, status.name).inc()
-    REQUEST_SECONDS.labels(route).observe(elapsed_s)
-    if route.endswith(("Live", "Ready")) and status is StatusCode.OK:
-        return
-    logger.info(
+    if status is StatusCode.OK:
+        REQUEST_SECONDS.labels(route).observe(elapsed_s)
+    is_probe = route.endswith(("Live", "Ready")) and status is StatusCode.OK
+    logger.log(
+        logging.DEBUG if is_probe else logging.INFO,
         "request",
         extra={"route": route, "status": status.name, "elapsed_ms": round(elapsed_s * 1000, 1)},
     )

@@ -19,7 +19,10 @@ REQUESTS = Counter(
     "segmentor_requests_total", "Requests by route, protocol and code.", ["route", "code"]
 )
 REQUEST_SECONDS = Histogram(
-    "segmentor_request_seconds", "Time from request to reply.", ["route"], buckets=_LATENCY
+    "segmentor_request_seconds",
+    "Time from request to reply, of those answered: refusals are fast when the queue is full.",
+    ["route"],
+    buckets=_LATENCY,
 )
 STAGE_SECONDS = Histogram(
     "segmentor_stage_seconds",

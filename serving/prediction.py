@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_image, read_header
 from segmentor.inference import decode_for, mask_at, mask_of, probability_at
-from segmentor.tiling import OVERLAP, is_tiled, tiled
+from segmentor.tiling import OVERLAP, TILE, is_tiled, tile_side, tiled
 from serving.admission import FREE_MEGAPIXELS, give_way
 from serving.metrics import observe_image, stage
 from serving.refusals import BadInput, TooLarge, image_refusals
@@ -75,15 +75,18 @@ def predict(
     if len(request.pictures) > MAX_IMAGES:
         raise TooLarge(f"{len(request.pictures)} images in one request, at most {MAX_IMAGES}")
     contract = _with_threshold(model.contract, request.threshold)
+    count = len(request.pictures)
+    names = [f"image {place} of {count}" if count > 1 else "image" for place in range(1, count + 1)]
+    named = list(zip(names, request.pictures, strict=True))
     with image_refusals():
-        sizes = [_size_of(picture, max_pixels) for picture in request.pictures]
+        sizes = [_size_of(picture, name, max_pixels) for name, picture in named]
     _check_sizes(contract, request, sizes, max_pixels)
     pixels = sum(height * width for height, width in sizes)
     if pixels > LARGE_PIXELS or any(_is_large(contract, size) for size in sizes):
-        give_way(pixels / 1e6)
+        give_way(pixels / 1e6 * _weight(contract))
     return [
-        _predict_one(model, contract, request, picture, size)
-        for picture, size in zip(request.pictures, sizes, strict=True)
+        _predict_one(model, contract, request, picture, name, size)
+        for (name, picture), size in zip(named, sizes, strict=True)
     ]
 
 
@@ -92,13 +95,16 @@ def _predict_one(
     contract: ModelContract,
     request: PredictionRequest,
     picture: Picture,
+    name: str,
     size: tuple[int, int],
 ) -> Prediction:
     max_pixels = size[0] * size[1]
     with stage("decode"), image_refusals():
-        pixels = _pixels(contract, picture, max_pixels)
+        pixels = _pixels(contract, picture, name, max_pixels)
     mask, probability = _run(model, contract, pixels, size, request.wants_probability)
-    observe_image(pixels, mask, contract.label_map.names, model.drift)
+    if contract.threshold == model.contract.threshold:
+        # A mask by a client's own threshold says nothing of the model, nor of what comes to it.
+        observe_image(pixels, mask, contract.label_map.names, model.drift)
     if not request.wants_canvas:
         return Prediction(mask, probability)
     with stage("decode"), image_refusals():
@@ -123,10 +129,10 @@ def _run(
         return mask, probability_at(probability, size) if wants_probability else None
 
 
-def _size_of(picture: Picture, max_pixels: int) -> tuple[int, int]:
+def _size_of(picture: Picture, name: str, max_pixels: int) -> tuple[int, int]:
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1]
-    return read_header(bytes(picture), "image", max_pixels).size
+    return read_header(bytes(picture), name, max_pixels).size
 
 
 def _check_sizes(
@@ -158,9 +164,16 @@ def _check_sizes(
 
 
 def _is_large(contract: ModelContract, size: tuple[int, int]) -> bool:
-    megapixels = size[0] * size[1] / 1e6
-    in_many_tiles = is_tiled(contract, size) and megapixels > FREE_MEGAPIXELS
+    work = size[0] * size[1] / 1e6 * _weight(contract)
+    in_many_tiles = is_tiled(contract, size) and work > FREE_MEGAPIXELS
     return in_many_tiles or _lines(contract, size) > LARGE_LINES
+
+
+def _weight(contract: ModelContract) -> float:
+    """How many times the usual work a pixel is: tiles of many classes are small, and overlap."""
+    if contract.input.size_policy == "resize":
+        return 1.0
+    return (TILE / tile_side(contract)) ** 2
 
 
 def _lines(contract: ModelContract, size: tuple[int, int]) -> int:
@@ -179,10 +192,12 @@ def _check_shape(contract: ModelContract, size: tuple[int, int]) -> None:
         raise TooLarge(f"an image {width:,} pixels wide, at most {most:,} for this model")
 
 
-def _pixels(contract: ModelContract, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
+def _pixels(
+    contract: ModelContract, picture: Picture, name: str, max_pixels: int
+) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return picture
-    return decode_for(contract, bytes(picture), "image", max_pixels)[0]
+    return decode_for(contract, bytes(picture), name, max_pixels)[0]
 
 
 def _full_canvas(picture: Picture, max_pixels: int) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -57,7 +56,11 @@ async def read_upload(request: Request, limits: Limits, share: BodyShare) -> byt
         raise BadInput("multipart body: no boundary, or an unreadable header") from error
     try:
         upload = form.get(FIELD)
-        if not isinstance(upload, UploadFile):
+        if isinstance(upload, str):
+            raise BadInput(
+                f"multipart field '{FIELD}': found text, expected a file with a filename"
+            )
+        if upload is None:
             names = ", ".join(name[:40] for name in sorted(form)[:5]) or "none"
             raise BadInput(f"multipart fields: found {names}, expected a file named '{FIELD}'")
         return await upload.read()

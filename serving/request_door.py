@@ -22,8 +22,16 @@ from serving.refusals import NotReady
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-# The probes and the metrics page would drown the requests in the log.
-_QUIET = ("/metrics", "/v2/health/live", "/v2/health/ready", "/")
+# The probes (KServe's own among them) and the metrics page would drown the requests in the log.
+_QUIET = (
+    "/",
+    "/metrics",
+    "/v1/models/{model_name}",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{model_name}/ready",
+    "/v2/models/{model_name}/versions/{model_version}/ready",
+)
 CLIENT_CLOSED = 499
 
 
@@ -87,10 +95,10 @@ def _account(scope: Scope, status: int, elapsed_s: float) -> None:
     # The template, not the path: a path in a label would let clients fill the memory.
     route = getattr(scope.get("route"), "path", "unknown")
     REQUESTS.labels(route, str(status)).inc()
-    REQUEST_SECONDS.labels(route).observe(elapsed_s)
-    if route in _QUIET and status == 200:
-        return
-    logger.info(
+    if status < 400:
+        REQUEST_SECONDS.labels(route).observe(elapsed_s)
+    logger.log(
+        logging.DEBUG if route in _QUIET and status == 200 else logging.INFO,
         "request",
         extra={
             "method": scope["method"],

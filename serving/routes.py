@@ -55,7 +55,7 @@ class PredictRoutes:
             if _is_json(request, body):
                 form = choose_output(output, None, "json")
                 return self._instances(model, body, form, threshold)
-            form = choose_output(output, request.headers.get("accept"), "mask")
+            form = choose_output(output, _accept(request), "mask")
             return self._picture(model, body, form, threshold)
 
         return await self._answer(request, model_name, read_body, work)
@@ -64,7 +64,7 @@ class PredictRoutes:
         self, request: Request, output: Asked = None, threshold: Threshold = None
     ) -> Response:
         """Predicts the image in the multipart field `file`; JSON by default, PNG on request."""
-        form = choose_output(output, request.headers.get("accept"), "json")
+        form = choose_output(output, _accept(request), "json")
         name = next(iter(self.dataplane.model_registry.get_models()))
         return await self._answer(
             request,
@@ -157,6 +157,11 @@ def predict_router(routes: PredictRoutes) -> APIRouter:
     ):
         router.add_api_route(path, routes.infer_v2, methods=["POST"], tags=["V2"])
     return router
+
+
+def _accept(request: Request) -> str:
+    """Lines of one name are one list (RFC 9110, section 5.3)."""
+    return ", ".join(request.headers.getlist("accept"))
 
 
 def _is_json(request: Request, body: bytes) -> bool:

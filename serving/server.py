@@ -18,7 +18,7 @@ from serving.admission import Admission
 from serving.application import build_application
 from serving.body_budget import BodyBudget
 from serving.grpc_service import SegmentationServicer, start_grpc
-from serving.http_protocol import BoundedHttpProtocol
+from serving.http_protocol import BoundedHttpProtocol, connection_limits
 from serving.metrics import MODEL
 from serving.model import FixedRepository, HonestDataPlane, SegmentationModel
 from serving.served_model import ServedModel
@@ -112,6 +112,7 @@ class PredictorServer(ModelServer):
         logger.info("stopping", extra={"at_once": at_once})
 
     def _http_config(self) -> uvicorn.Config:
+        BoundedHttpProtocol.most_connections, waiting = connection_limits()
         return uvicorn.Config(
             build_application(
                 self.dataplane,
@@ -126,6 +127,7 @@ class PredictorServer(ModelServer):
             server_header=False,
             proxy_headers=False,  # they would change the client's address in the log alone
             timeout_keep_alive=_KEEP_ALIVE_S,
+            backlog=waiting,
             timeout_graceful_shutdown=int(self.settings.grace_period_s + _LAST_WORDS_S),
         )
 
