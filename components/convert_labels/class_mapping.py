@@ -91,7 +91,8 @@ def map_classes(
         is_complete: No pixel can be unlabelled unless the export lists a label `background`.
 
     Raises:
-        LabelMapError: a name that the export does not have, one named twice, or no class left.
+        LabelMapError: a name that the export does not have, one named twice, or not two classes
+            left (background counts).
     """
     names = [label.name for label in classes if label.name != UNLABELLED]
     chosen = _assign(names, rules)
@@ -109,6 +110,9 @@ def map_classes(
         raise LabelMapError(
             _WHERE, "no class but background", "at least one", f"labels: {_listed(names)}"
         )
+    if len(order) < 2:
+        may_fill = has_unlabelled(classes, is_complete)
+        raise only_one_class(_WHERE, order[0], "unlabelled=background" if may_fill else "")
     if len(order) > MAX_TARGETS:
         remedy = "name those you want, or merge some, with classes (or label_map)"
         found, expected = f"{len(order)} classes", f"at most {MAX_TARGETS}, as a mask has bytes"
@@ -126,6 +130,16 @@ def map_classes(
 def has_unlabelled(classes: Sequence[LabelClass], is_complete: bool) -> bool:
     """True when masks of the export may have pixels that no label covers."""
     return not is_complete or any(label.name == UNLABELLED for label in classes)
+
+
+def only_one_class(where: str, name: str, remedy: str = "") -> LabelMapError:
+    """Refuses a label map of one class: each pixel is that class to whatever learns from it."""
+    return LabelMapError(
+        where,
+        f"one class, '{name}', and nothing to tell it from",
+        "background or a second class",
+        remedy or "label what is not it too: masks and their class list need both",
+    )
 
 
 def _assign(names: Sequence[str], rules: MappingRules) -> dict[str, str]:

@@ -51,7 +51,7 @@ def parse_rules(value: Any, where: str) -> MappingRules:
         raise LabelMapError(where, f"keys {found}", f"some of {', '.join(_KEYS)}")
     classes = value.get("classes") or {}
     if isinstance(classes, list):
-        classes = dict.fromkeys(classes)
+        classes = _listed(classes, f"{where}: classes")
     if not isinstance(classes, Mapping):
         raise LabelMapError(f"{where}: classes", type(classes).__name__, "a mapping or a list")
     rules, colours = [], {}
@@ -72,6 +72,21 @@ def parse_rules(value: Any, where: str) -> MappingRules:
     if others is not None:
         rules.append(MappingRule(_OTHERS[others], (REST,)))
     return MappingRules(tuple(rules), colours)
+
+
+def _listed(classes: list[Any], where: str) -> dict[Any, None]:
+    """Takes a list of names. Many tools list mappings with a `name`: ours are keyed by it."""
+    for entry in classes:
+        if not isinstance(entry, str | int | float):
+            name = entry.get("name", "road") if isinstance(entry, Mapping) else "road"
+            raise LabelMapError(
+                where,
+                f"{entry!r} in the list",
+                "names alone",
+                f"write '- {name}', or a mapping of names: "
+                f"'{name}: {{from: [label, label], colour: [0, 0, 142]}}'",
+            )
+    return dict.fromkeys(classes)
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:

@@ -18,7 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.convert_labels.class_mapping import MAX_TARGETS, ClassMapping, MappingRules
+from components.convert_labels.class_mapping import (
+    MAX_TARGETS,
+    ClassMapping,
+    MappingRules,
+    only_one_class,
+)
 from components.convert_labels.exports import UNLABELLED, Export, Notes, ShapesLabel
 from components.convert_labels.quality import LabelQuality
 from segmentor.dataset import MANIFEST, SAMPLES, Dataset, Sample
@@ -60,6 +65,7 @@ def unused_classes(
 
     Raises:
         DataError: no image has any class, so there is nothing to learn.
+        LabelMapError: they all have the same one, and background is no class here.
     """
     named = {BACKGROUND, *(rule.target for rule in rules.rules)}
     names = quality.label_map.names
@@ -74,6 +80,9 @@ def unused_classes(
             "at least one",
             f"label images, or export the task that is labelled{_left_out(notes)}",
         )
+    used = [name for name in names if name not in unused]
+    if len(used) < 2:
+        raise only_one_class(where, used[0])
     return tuple(unused)
 
 

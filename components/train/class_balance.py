@@ -16,7 +16,7 @@ def require_classes(train_set: Dataset) -> None:
     """Refuses a training set in which a class never occurs; background may be absent.
 
     Raises:
-        TrainingError: nothing to learn such a class from.
+        TrainingError: nothing to learn such a class from, or to tell the only one from.
     """
     label_map = train_set.label_map
     pixels = class_pixels(train_set)
@@ -32,6 +32,15 @@ def require_classes(train_set: Dataset) -> None:
             "every class at least once",
             "split with another seed, label more images, or leave it out of classes "
             "(of classes=... or label_map, which convert_labels reads)",
+        )
+    present = [name for name, count in zip(label_map.names, pixels, strict=True) if count]
+    if len(present) < 2:
+        # Its loss would be 0 and its IoU 1: a network that says so of every pixel.
+        raise TrainingError(
+            "train data set",
+            f"pixels of one class, '{present[0]}', and nothing to tell it from",
+            "two classes, of which one may be background",
+            "convert with unlabelled=background, or label what is not it too",
         )
 
 

@@ -121,6 +121,20 @@ def test_rules_that_cannot_be_meant_are_refused(text: str, message: str) -> None
         mapped(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_complete", "remedy"),
+    [
+        ("", False, "; unlabelled=background$"),
+        ("street=*", False, "; unlabelled=background$"),
+        ("", True, "masks and their class list need both$"),
+    ],
+)
+def test_one_class_without_background_is_refused(text: str, is_complete: bool, remedy: str) -> None:
+    labels = LABELS[1:2] if not text else LABELS[:3]
+    with pytest.raises(LabelMapError, match=f"one class, '.*', and nothing to tell .*{remedy}"):
+        mapped(text, "ignore", labels=labels, is_complete=is_complete)
+
+
 def test_a_yaml_file_says_the_same_with_odd_names_and_colours() -> None:
     rules = parse_rules(
         {
@@ -143,6 +157,11 @@ def test_a_yaml_file_says_the_same_with_odd_names_and_colours() -> None:
         ({"class": {}}, r"keys class, expected some of classes, background, ignore, others"),
         ({"classes": {"a": {"from": [["x"]]}}}, r"expected a label, or a list of labels"),
         ({"classes": {"a": {"colour": [1, 2, 300]}}}, r"colour \[1, 2, 300\]"),
+        (
+            {"classes": ["car", {"name": "road"}]},
+            r"classes: {'name': 'road'} in the list, expected names alone; write '- road', or",
+        ),
+        ({"classes": [["car", "road"]]}, r"\['car', 'road'\] in the list, expected names alone"),
         ({"others": "drop"}, r"'drop', expected one of background, ignore, keep"),
     ],
 )

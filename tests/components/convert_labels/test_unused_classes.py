@@ -197,3 +197,15 @@ def test_more_labels_in_use_than_a_mask_can_hold_are_refused(
 
 def report_of(folder: Path) -> str:
     return html.unescape((folder / "label-report").read_text())
+
+
+def test_one_class_that_is_left_of_several_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "classes.txt": "road\ncar\n",
+        "train/a.png": encoded_image((8, 8), "a.png"),
+        "trainannot/a.png": encoded_mask(np.zeros((8, 8), np.uint8)),
+    }
+    message = failure(capfd, write_files(tmp_path / "e", files), tmp_path / "out")
+    assert "one class, 'road', and nothing to tell it from" in message

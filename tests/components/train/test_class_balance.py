@@ -6,6 +6,7 @@ from builders import ROAD, STREET, draw_scene, write_dataset
 
 from components.train.class_balance import LARGEST_WEIGHT, class_weights, require_classes
 from segmentor.errors import ConfigError, TrainingError
+from segmentor.label_map import LabelMap
 
 
 def data_of(folder, masks, label_map):
@@ -44,8 +45,16 @@ def test_given_weights_must_fit_the_classes(tmp_path):
 
 
 def test_a_class_without_a_pixel_is_refused_and_background_is_not(tmp_path):
-    require_classes(data_of(tmp_path / "a", [mask_of((1, 1024))], ROAD))
+    street = LabelMap.of(["background", "road", "grass"])
+    require_classes(data_of(tmp_path / "a", [mask_of((1, 512), (2, 512))], street))
     with pytest.raises(TrainingError, match="no pixel of road in 1 images"):
         require_classes(data_of(tmp_path / "b", [mask_of((0, 1024))], ROAD))
     with pytest.raises(TrainingError, match="no pixel of road, grass"):
         require_classes(data_of(tmp_path / "c", [mask_of((0, 1024))], STREET))
+
+
+@pytest.mark.parametrize("label_map", [LabelMap.of(["road"]), ROAD])
+def test_one_class_and_nothing_to_tell_it_from_is_refused(tmp_path, label_map):
+    masks = [mask_of((label_map.index("road"), 1000), (255, 24))]
+    with pytest.raises(TrainingError, match="pixels of one class, 'road'.*unlabelled=background"):
+        require_classes(data_of(tmp_path, masks, label_map))
