@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.door import command
-from pipelines.commands.pipeline_option import Pipeline, PipelineName
+from pipelines.commands.pipeline_option import Parameters, Pipeline, PipelineName
 from segmentor.errors import ConfigError
 
 
@@ -55,10 +55,7 @@ def submit(
         list[str] | None,
         typer.Argument(help="Hydra overrides of training, such as training.epochs=40."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A pipeline parameter, name=value; may be repeated."),
-    ] = None,
+    param: Parameters = None,
     pipeline: Pipeline = PipelineName.SEGMENTATION,
     registry: Annotated[
         str, typer.Option(help="Where your images are, also for runs from the pipelines UI.")

@@ -1,4 +1,4 @@
-"""The option --pipeline: which of the compiled pipelines a command runs."""
+"""Options of every command that runs a pipeline: which one, and its parameters."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,4 +22,12 @@ class PipelineName(StrEnum):
 Pipeline = Annotated[
     PipelineName,
     typer.Option(help="One training, or a sweep that deploys the best: each override is a set."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        help="A pipeline parameter, name=value; may be repeated. docs/parameters.md has them all.",
+    ),
 ]

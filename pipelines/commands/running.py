@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.door import command
-from pipelines.commands.pipeline_option import Pipeline, PipelineName
+from pipelines.commands.pipeline_option import Parameters, Pipeline, PipelineName
 
 
 class Runner(StrEnum):
@@ -45,10 +45,7 @@ def run(
         list[str] | None,
         typer.Argument(help="Hydra overrides of training, such as training.epochs=40."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A pipeline parameter, name=value; may be repeated."),
-    ] = None,
+    param: Parameters = None,
     pipeline: Pipeline = PipelineName.SEGMENTATION,
     runner: Annotated[
         Runner, typer.Option(help="Processes of this environment, or the container images.")
