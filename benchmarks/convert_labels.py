@@ -183,7 +183,7 @@ def measure_memory(folder: Path, counts: Sequence[int], runs: int) -> dict[str, 
 SPLIT_CODE = """
 import resource, sys, time
 from pathlib import Path
-from components.split.leak_audit import find_leaks
+from components.split.leak_audit import audit
 from components.split.sample_table import read_table
 from components.split.step import Request, assign
 from segmentor.dataset import Dataset
@@ -193,8 +193,8 @@ dataset = Dataset(Path(sys.argv[1]))
 table = read_table(dataset.iter_samples(), len(dataset.label_map))
 pairs = near_duplicates_of(dataset, table.hashes)
 request = Request(Path(), (Path(),) * 3, Path())
-splits, _, _ = assign(request, table, pairs, (0.7, 0.2, 0.1))
-leaks = find_leaks(table, splits)
+splits = assign(request, table, pairs, (0.7, 0.2, 0.1)).splits
+leaks = audit(table, splits).leaks
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 print(time.monotonic() - start, time.process_time(), memory)
 """

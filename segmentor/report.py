@@ -42,8 +42,8 @@ class Report:
         self._add(f"<p>{html.escape(text)}</p>")
 
     def notice(self, text: str, kind: str = "warning") -> None:
-        """Adds a coloured box; `kind` is `good`, `warning` or `bad`."""
-        if kind != "good":
+        """Adds a coloured box; `kind` is `good`, `neutral`, `warning` or `bad`."""
+        if kind in ("warning", "bad"):
             self._warnings.append(" ".join(text.split()))
         self._add(f'<p class="notice {html.escape(kind)}">{html.escape(text)}</p>')
 

@@ -25,8 +25,8 @@ class Grouped:
 
 def divide(
     table: SampleTable, pairs: Sequence[tuple[int, int]], ratios: Sequence[float], seed: int
-) -> tuple[NDArray[np.int8], int]:
-    """Divides samples by group; returns the split of each, int8 (N,), and the number of units.
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Divides samples by group; returns the split of each, int8 (N,), and the units' sizes.
 
     Args:
         table: The samples.
@@ -44,7 +44,7 @@ def divide(
         if not grouped.joins:
             raise
         raise _explained(error, table, pairs, grouped, sum(map(bool, ratios))) from error
-    return chosen[grouped.unit_of_sample], len(grouped.units.samples)
+    return chosen[grouped.unit_of_sample], grouped.units.samples
 
 
 def _explained(

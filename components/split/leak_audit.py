@@ -4,20 +4,17 @@ A drive filmed at 30 frames a second shows the same road a second later: a test 
 training image measures memory, not learning.
 """
 
-import hashlib
-import re
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.split.name_numbers import Integers, NumbersInNames, name_of, read_numbers
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 
-# Up to 18 digits: what fits 64 bits. The rest of a longer number stays in the name.
-_NUMBER = re.compile(r"\d{1,18}(?!\d)")
 # Frames closer than this many typical steps of their sequence count as neighbours.
 NEIGHBOUR_STEPS = 1.5
 # Numbered images are a film when neighbours look alike: of the hash's 64 bits, half a drive's
@@ -27,10 +24,15 @@ MAX_MEDIAN_BITS = 25
 # scenes 1 % differ in no more bits; of CamVid's frames up to 2 seconds apart, nine in ten do not.
 MIN_NEIGHBOURS = 8
 CERTAIN_BITS = 18
+# A film's neighbours differ in at most this share of the bits of its other pictures, and by so many
+# standard errors less: 0.1 to 0.5 along a pan, 0.67 along CamVid's 0016E5; 0.84 to 1.3 of scans.
+NEARER = 0.8
+NEARER_ERRORS = 2.5
+# Fewer pairs do not tell whether all pictures are alike.
+MIN_FAR = 3
 # What the pictures say of two neighbours.
 NO_FILM, UNSURE, CERTAIN = range(3)
 
-_Integers = NDArray[np.int64]
 # Judges each sample and the next by their hashes.
 _Judge = Callable[[NDArray[np.uint64]], NDArray[np.int8]]
 
@@ -50,25 +52,21 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class _Names:
-    """Every number of every name, without the subset, in the order of the samples.
+class Audit:
+    """The leaks, the closest first, and how many samples have a name that tells no order.
 
-    Of each number, the position of its sample, how many numbers follow, and a digest of the `rest`
-    of the name; of each sample, a digest of its name without all numbers.
+    Of these nobody can say which are neighbours.
     """
 
-    numbers: _Integers
-    positions: _Integers
-    ends: _Integers
-    rests: NDArray[np.uint64]
-    templates: NDArray[np.uint64]
+    leaks: tuple[Leak, ...]
+    without_order: int
 
 
-def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
-    """Returns the neighbours across splits in every numbered sequence, the closest first.
+def audit(table: SampleTable, splits: NDArray[np.int8]) -> Audit:
+    """Finds the neighbours across splits in every sequence.
 
     Any number in a name may be the one that counts frames (`aachen_000000_000019_leftImg8bit`), or
-    all of them together.
+    all of them together. Names without numbers are tried in their alphabetical order.
     A sample belongs to the first sequence that looks like a film, tried as `_sequences` has them.
 
     Args:
@@ -77,19 +75,30 @@ def find_leaks(table: SampleTable, splits: NDArray[np.int8]) -> list[Leak]:
     """
     leaks: list[Leak] = []
     is_taken = np.zeros(len(table), np.bool_)
+    has_order = np.zeros(len(table), np.bool_)
     for numbers, positions, judge in _sequences(table, is_taken):
+        has_order[positions] = True
         free = ~is_taken[positions]
         for film in _films(numbers[free], positions[free], table):
             verdicts = judge(table.hashes[film[1]])
             if verdicts.any():
                 is_taken[film[1]] = True
                 leaks += _leaks_of(*film, verdicts, splits)
-    return sorted(leaks, key=lambda leak: (not leak.is_certain, leak.gap, leak.left))
+    unnumbered = np.flatnonzero(~has_order).tolist()
+    by_name = np.array(sorted(unnumbered, key=partial(name_of, table)), np.int64)
+    # Images that all look alike follow one another in any order: what is unsure says nothing here.
+    is_certain = _verdicts_on_each(table.hashes[by_name], _certain_bits(table.hashes)) == CERTAIN
+    if is_certain.any():
+        has_order[by_name] = True
+        verdicts = np.where(is_certain, CERTAIN, NO_FILM).astype(np.int8)
+        leaks += _leaks_of(np.arange(len(by_name)), by_name, verdicts, splits)
+    leaks.sort(key=lambda leak: (not leak.is_certain, leak.gap, leak.left))
+    return Audit(tuple(leaks), int((~has_order).sum()))
 
 
 def _sequences(
     table: SampleTable, is_taken: NDArray[np.bool_]
-) -> Iterator[tuple[_Integers, _Integers, _Judge]]:
+) -> Iterator[tuple[Integers, Integers, _Judge]]:
     """Yields sequences: the numbers, the positions, and who tells whether it is a film.
 
     First samples whose names differ in one number, those whose neighbours look most alike before
@@ -97,7 +106,7 @@ def _sequences(
     those whose names differ in several numbers, and last pairs: two samples alone are no sequence
     if there is a longer one.
     """
-    names = _numbers_in_names(table)
+    names, certain_bits = read_numbers(table), _certain_bits(table.hashes)
     order = np.lexsort((names.positions, names.numbers, names.rests))
     keys, numbers = names.rests[order], names.numbers[order]
     positions, ends = names.positions[order], names.ends[order]
@@ -109,16 +118,16 @@ def _sequences(
     longer = int((counts > 2).sum())
     for index in ranking[:longer].tolist():
         part = slice(starts[index], starts[index] + counts[index])
-        yield numbers[part], positions[part], _verdicts
-    yield from _sequences_of_several_numbers(names, is_taken)
+        yield numbers[part], positions[part], partial(_verdicts, certain_bits=certain_bits)
+    yield from _sequences_of_several_numbers(names, is_taken, certain_bits)
     for index in ranking[longer:].tolist():
         part = slice(starts[index], starts[index] + counts[index])
-        yield numbers[part], positions[part], _verdicts
+        yield numbers[part], positions[part], partial(_verdicts, certain_bits=certain_bits)
 
 
 def _sequences_of_several_numbers(
-    names: _Names, is_taken: NDArray[np.bool_]
-) -> Iterator[tuple[_Integers, _Integers, _Judge]]:
+    names: NumbersInNames, is_taken: NDArray[np.bool_], certain_bits: int
+) -> Iterator[tuple[Integers, Integers, _Judge]]:
     """Yields samples whose names are equal but for their numbers, as times are: `10-00-07.59`.
 
     What counts as the number is the place in their order.
@@ -135,40 +144,20 @@ def _sequences_of_several_numbers(
         for start, length in zip(*_runs(names.templates[positions]), strict=True):
             part = slice(start, start + length)
             if length > 2 and (table[part] != table[start]).any(axis=0).sum() > 1:
-                yield places[part], positions[part], _verdicts_on_each
+                judge = partial(_verdicts_on_each, certain_bits=certain_bits)
+                yield places[part], positions[part], judge
 
 
-def _runs(keys: NDArray[np.uint64]) -> tuple[_Integers, _Integers]:
+def _runs(keys: NDArray[np.uint64]) -> tuple[Integers, Integers]:
     """Returns where runs of equal sorted keys start, and their lengths; single keys are none."""
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
     counts = np.diff(starts, append=len(keys))
     return starts[counts > 1], counts[counts > 1]
 
 
-def _numbers_in_names(table: SampleTable) -> _Names:
-    numbers, positions, ends = array("q"), array("q"), array("q")
-    rests, templates = bytearray(), bytearray()
-    for position, (sample_id, subset) in enumerate(zip(table.ids, table.subsets, strict=True)):
-        name = sample_id.removeprefix(f"{subset}/") if subset else sample_id
-        templates += _digest(_NUMBER.sub("\0", name))
-        for end, match in enumerate(reversed(list(_NUMBER.finditer(name)))):
-            rests += _digest(f"{name[: match.start()]}\0{name[match.end() :]}")
-            numbers.append(int(match.group()))
-            positions.append(position)
-            ends.append(end)
-    return _Names(
-        *(np.frombuffer(column, np.int64) for column in (numbers, positions, ends)),
-        *(np.frombuffer(bytes(column), np.uint64) for column in (rests, templates)),
-    )
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
 def _films(
-    numbers: _Integers, positions: _Integers, table: SampleTable
-) -> list[tuple[_Integers, _Integers]]:
+    numbers: Integers, positions: Integers, table: SampleTable
+) -> list[tuple[Integers, Integers]]:
     """Takes a sequence apart by subset where one number has other pictures in other subsets.
 
     CVAT names the frames of every video from frame_000000 on: these are different films.
@@ -185,8 +174,8 @@ def _films(
 
 
 def _leaks_of(
-    numbers: _Integers,
-    positions: _Integers,
+    numbers: Integers,
+    positions: Integers,
     verdicts: NDArray[np.int8],
     splits: NDArray[np.int8],
 ) -> Iterator[Leak]:
@@ -202,27 +191,55 @@ def _leaks_of(
         yield Leak(left, right, int(steps[index]), typical, bool(verdicts[index] == CERTAIN))
 
 
-def _verdicts(hashes: NDArray[np.uint64]) -> NDArray[np.int8]:
+def _verdicts(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[np.int8]:
     """Judges each sample and the next of a sequence: NO_FILM, UNSURE or CERTAIN, int8 (N - 1,)."""
     bits, is_known = _bits_between(hashes)
     if is_known.sum() > MIN_NEIGHBOURS:
-        is_film = np.median(bits[is_known]) <= MAX_MEDIAN_BITS
-        return np.full(len(bits), CERTAIN if is_film else NO_FILM, np.int8)
-    alone = np.select([bits <= CERTAIN_BITS, bits <= MAX_MEDIAN_BITS], [CERTAIN, UNSURE], NO_FILM)
+        is_like_film = np.median(bits[is_known]) <= MAX_MEDIAN_BITS
+        film = CERTAIN if _are_nearer(bits[is_known], _far_bits(hashes)) else UNSURE
+        return np.full(len(bits), film if is_like_film else NO_FILM, np.int8)
+    if len(bits) >= MIN_FAR and _are_nearer(bits[is_known], _far_bits(hashes)):
+        certain_bits = CERTAIN_BITS
+    alone = np.select([bits <= certain_bits, bits <= MAX_MEDIAN_BITS], [CERTAIN, UNSURE], NO_FILM)
     return np.where(is_known, alone, UNSURE).astype(np.int8)
 
 
-def _verdicts_on_each(hashes: NDArray[np.uint64]) -> NDArray[np.int8]:
+def _verdicts_on_each(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[np.int8]:
     """Judges as `_verdicts` does, and each pair of a film by itself too.
 
     In the order of several numbers, a drive's last frame stands before the first of the next drive.
     """
     bits, is_known = _bits_between(hashes)
     is_alike = is_known & (bits <= CERTAIN_BITS)
-    return np.where(is_alike, _verdicts(hashes), NO_FILM).astype(np.int8)
+    return np.where(is_alike, _verdicts(hashes, certain_bits), NO_FILM).astype(np.int8)
 
 
-def _bits_between(hashes: NDArray[np.uint64]) -> tuple[_Integers, NDArray[np.bool_]]:
+def _are_nearer(near: Integers, far: Integers) -> bool:
+    """True when neighbours are clearly more alike than pictures that are none.
+
+    Scans, pages and a camera that stands still show pictures that are all alike.
+    """
+    if min(len(near), len(far)) < MIN_FAR or near.mean() > NEARER * far.mean():
+        return False
+    error = np.sqrt(near.var() / len(near) + far.var() / len(far))
+    return bool(far.mean() - near.mean() >= NEARER_ERRORS * error)
+
+
+def _certain_bits(hashes: NDArray[np.uint64]) -> int:
+    """Returns up to how many bits a pair is certain by itself: none is where all are alike."""
+    far = _far_bits(hashes)
+    return -1 if len(far) >= MIN_FAR and far.mean() <= MAX_MEDIAN_BITS else CERTAIN_BITS
+
+
+def _far_bits(hashes: NDArray[np.uint64]) -> Integers:
+    """Returns in how many bits samples differ from those a half and a third of the way on."""
+    known = hashes[hashes != 0]
+    steps = sorted({len(known) // 2, len(known) // 3} - {0, 1})
+    far = [np.bitwise_count(known[step:] ^ known[:-step]).astype(np.int64) for step in steps]
+    return np.concatenate([np.zeros(0, np.int64), *far])
+
+
+def _bits_between(hashes: NDArray[np.uint64]) -> tuple[Integers, NDArray[np.bool_]]:
     """Returns in how many bits each hash and the next differ, and whether both are known."""
     bits = np.bitwise_count(hashes[1:] ^ hashes[:-1]).astype(np.int64)
     return bits, (hashes[1:] != 0) & (hashes[:-1] != 0)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.split.leak_audit import Leak, describe
+from components.split.leak_audit import Audit, describe
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 from segmentor.dataset import Dataset, Sample
@@ -17,6 +17,22 @@ from segmentor.report import Report
 PAIRS_SHOWN = 6
 LINES_SHOWN = 40
 PICTURE_WIDTH = 420
+# A share is far from the one asked for: by this much, or below this part of it.
+FAR = 0.1
+FAR_BELOW = 0.5
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The split of each sample, int8 (N,), the rule in words, and what was made up.
+
+    `unit_sizes` are the samples of each unit that was dealt out; none where subsets were kept.
+    """
+
+    splits: NDArray[np.int8]
+    rule: str
+    made_up: str = ""
+    unit_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,25 +40,28 @@ class SplitFacts:
     """What the report is about: the samples, the split of each, and what was found."""
 
     table: SampleTable
-    splits: NDArray[np.int8]
-    rule: str
+    assignment: Assignment
     ratios: Sequence[float]
-    made_up: str
     joined: Sequence[tuple[int, int]]
     torn: Sequence[tuple[int, int]]
-    leaks: Sequence[Leak]
+    audit: Audit
+
+    @property
+    def splits(self) -> NDArray[np.int8]:
+        """The split of each sample, int8 (N,)."""
+        return self.assignment.splits
 
 
 def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
     """Writes the page."""
-    report = Report("Split report", f"{len(facts.table):,} samples, {facts.rule}")
+    report = Report("Split report", f"{len(facts.table):,} samples, {facts.assignment.rule}")
     counts = np.bincount(facts.splits, minlength=len(SPLITS))
     report.tiles((name, int(count)) for name, count in zip(SPLITS, counts, strict=True))
     warnings = warnings_of(facts, dataset.label_map.names)
     for level, text in warnings:
         report.notice(text, level)
     if not warnings:
-        report.notice("Each split has each class, and no leak was found.", "good")
+        report.notice(*_all_is_well(facts))
     report.section("Sizes")
     rows = []
     for index, name in enumerate(SPLITS):
@@ -65,8 +84,11 @@ def class_images(facts: SplitFacts) -> NDArray[np.int64]:
 
 def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]]:
     """Returns what a user should know of the split, as (how bad, text)."""
-    found = [("warning", facts.made_up)] if facts.made_up else []
-    certain = sum(leak.is_certain for leak in facts.leaks)
+    made_up, leaks = facts.assignment.made_up, facts.audit.leaks
+    found = [("warning", made_up)] if made_up else []
+    if text := _far_from_ratios(facts):
+        found.append(("warning", text))
+    certain = sum(leak.is_certain for leak in leaks)
     if certain:
         text = f"{_pairs_of(certain, 'neighbouring frames')} in different splits: "
         text += "figures on them will be better than on new data. "
@@ -78,11 +100,11 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
         # Ratios are asked for where no subsets are kept.
         text += "near_duplicates=together." if facts.ratios else "leave honour_subsets out."
         found.append(("bad", text))
-    unsure = len(facts.leaks) - certain
+    unsure = len(leaks) - certain
     if unsure:
         text = f"{_pairs_of(unsure, 'images numbered one after the other')} in different splits; "
-        text += "their pictures do not tell whether they are of one film. If they are, group by "
-        text += "sequence (group_pattern)."
+        text += "their pictures do not tell whether they are of one film: all of them are alike, "
+        text += "or too few are. If they are, group by sequence (group_pattern)."
         found.append(("warning", text))
     table = class_images(facts)
     missing = [
@@ -94,6 +116,44 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     if missing:
         found.append(("warning", f"Classes that a split does not have: {', '.join(missing)}."))
     return found
+
+
+def _all_is_well(facts: SplitFacts) -> tuple[str, str]:
+    """Says that nothing was found, and what was not looked at: (text, how good)."""
+    if not facts.audit.without_order:
+        return "Each split has each class, and no leak was found.", "good"
+    return f"Each split has each class. {_not_compared(facts)}", "neutral"
+
+
+def _not_compared(facts: SplitFacts) -> str:
+    count, total = facts.audit.without_order, len(facts.table)
+    of_all = f"all {total:,} images" if count == total else f"{count:,} of {total:,} images"
+    return (
+        f"Whether neighbouring frames of a film are in different splits is not known for {of_all}: "
+        "their names tell no order. Images that look the same were looked for among all."
+    )
+
+
+def _far_from_ratios(facts: SplitFacts) -> str:
+    """Says which splits got much more or less than was asked for, and why; "" if none did."""
+    sizes = facts.assignment.unit_sizes
+    if not sizes or not facts.ratios:
+        return ""
+    shares = np.bincount(facts.splits, minlength=len(SPLITS)) / max(1, len(facts.table))
+    asked = np.array(facts.ratios)
+    if not ((np.abs(shares - asked) > FAR) | (shares < asked * FAR_BELOW)).any():
+        return ""
+    parts = [
+        f"{name} has {100 * share:.0f} % of the images ({100 * ratio:.0f} % asked for)"
+        for name, share, ratio in zip(SPLITS, shares, asked, strict=True)
+    ]
+    if max(sizes) == 1:
+        reason = f"there are only {len(sizes):,} images. Label more."
+    else:
+        reason = f"no group is torn, and of the {len(sizes):,} groups the largest has "
+        reason += f"{100 * max(sizes) / sum(sizes):.0f} % of the images. A finer group_pattern "
+        reason += "makes smaller ones, where that tears no film."
+    return f"{', '.join(parts)}: {reason}"
 
 
 def _pairs_of(count: int, what: str) -> str:
@@ -116,13 +176,16 @@ def _leaks(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
         "Nearest frames of one sequence (names that differ in numbers, images that look alike) "
         "across splits.",
     )
-    if not facts.leaks:
-        report.paragraph("None.")
+    leaks = facts.audit.leaks
+    if facts.audit.without_order:
+        report.paragraph(_not_compared(facts))
+    if not leaks:
+        report.paragraph("None found." if facts.audit.without_order else "None.")
         return
-    lines = [[describe(leak, facts.table, facts.splits)] for leak in facts.leaks[:LINES_SHOWN]]
+    lines = [[describe(leak, facts.table, facts.splits)] for leak in leaks[:LINES_SHOWN]]
     report.table(["neighbours in different splits"], lines)
     for is_certain in (True, False):
-        pairs = [(leak.left, leak.right) for leak in facts.leaks if leak.is_certain is is_certain]
+        pairs = [(leak.left, leak.right) for leak in leaks if leak.is_certain is is_certain]
         if pairs and not is_certain:
             report.paragraph("Unsure, the two of a pair side by side:")
         _pairs(report, dataset, facts, pairs)

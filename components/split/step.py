@@ -19,9 +19,9 @@ from components.cli import (
     refuse_shared_folders,
 )
 from components.split.grouping import divide
-from components.split.leak_audit import find_leaks
+from components.split.leak_audit import audit
 from components.split.sample_table import SampleTable, read_table
-from components.split.split_report import SplitFacts, warnings_of, write_split_report
+from components.split.split_report import Assignment, SplitFacts, warnings_of, write_split_report
 from components.split.splitting import SPLITS, parse_ratios
 from components.split.subsets import assign_subsets
 from segmentor import __version__
@@ -62,18 +62,17 @@ def run(request: Request) -> ArtifactMetadata:
     samples = partial(_samples, dataset, request.honour_subsets)
     table = read_table(samples(), len(dataset.label_map))
     pairs = near_duplicates_of(dataset, table.hashes)
-    splits, rule, made_up = assign(request, table, pairs, ratios)
+    assignment = assign(request, table, pairs, ratios)
+    splits = assignment.splits
     facts = SplitFacts(
         table,
-        splits,
-        rule,
+        assignment,
         () if request.honour_subsets else ratios,
-        made_up,
         joined=[pair for pair in pairs if splits[pair[0]] == splits[pair[1]]],
         torn=[pair for pair in pairs if splits[pair[0]] != splits[pair[1]]],
-        leaks=find_leaks(table, splits),
+        audit=audit(table, splits),
     )
-    for leak in facts.leaks[:3]:
+    for leak in facts.audit.leaks[:3]:
         left, right = table.ids[leak.left], table.ids[leak.right]
         logger.warning("leak left=%s right=%s gap=%d", left, right, leak.gap)
     with contextlib.ExitStack() as stack:
@@ -98,8 +97,8 @@ def assign(
     table: SampleTable,
     pairs: Sequence[tuple[int, int]],
     ratios: Sequence[float],
-) -> tuple[NDArray[np.int8], str, str]:
-    """Returns the split of each sample, int8 (N,), the rule in words, and what was made up.
+) -> Assignment:
+    """Returns the split of each sample, and how it was found.
 
     Raises:
         SplitError: fewer groups than splits, or subsets that are no splits.
@@ -107,13 +106,14 @@ def assign(
     links = pairs if request.join_near_duplicates else ()
     if request.honour_subsets:
         splits, made_up = assign_subsets(table, ratios, request.seed, links)
-        return splits, "by the export's own subsets", made_up
-    splits, count = divide(table, links, ratios, request.seed)
+        return Assignment(splits, "by the export's own subsets", made_up)
+    splits, sizes = divide(table, links, ratios, request.seed)
+    count = len(sizes)
     rule = f"{count:,} groups divided with seed {request.seed}"
     if count < table.group_count:
         joined = "joined where images are equal or look the same"
         rule = f"{table.group_count:,} groups, {joined} to {rule}"
-    return splits, rule, ""
+    return Assignment(splits, rule, unit_sizes=tuple(sizes.tolist()))
 
 
 def _check_outputs(request: Request) -> None:

@@ -57,6 +57,19 @@ def frame(drive: int, number: int) -> bytes:
     return encode_png(np.repeat(np.asarray(view, np.uint8)[::3, ::3, None], 3, axis=2))
 
 
+def film(name: str, drive: int, count: int, subset: str = "") -> list[Sample]:
+    """Lines of a drive's frames; `name` has their number."""
+    prefix = f"{subset}/" if subset else ""
+    return [
+        sample(
+            prefix + name.format(n),
+            subset=subset,
+            perceptual_hash=perceptual_hash(decode_image(frame(drive, n))),
+        )
+        for n in range(count)
+    ]
+
+
 def write_dataset(
     folder: Path, entries: Iterable[tuple[str, str, str, bytes, tuple[int, ...]]]
 ) -> Path:

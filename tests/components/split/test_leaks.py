@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.split.leak_audit import describe, find_leaks
-from components.split.sample_table import read_table
-from segmentor.dataset import Sample
+from components.split.leak_audit import Leak, audit, describe
+from components.split.sample_table import SampleTable, read_table
 from segmentor.image_io import decode_image, encode_jpeg
 from segmentor.near_duplicates import hash_pairs, look_alike
 from segmentor.perceptual_hash import perceptual_hash
-from tests.components.split.split_builders import frame, sample
+from tests.components.split.split_builders import film, sample
+
+
+def find_leaks(table: SampleTable, splits: np.ndarray) -> list[Leak]:
+    return list(audit(table, splits).leaks)
 
 
 def bits_apart(left: str, right: str) -> int:
@@ -48,19 +51,6 @@ def test_distant_parts_of_one_sequence_are_no_leak() -> None:
     samples = [sample(f"a_{n}.x") for n in numbers]
     assert not find_leaks(read_table(samples, 3), np.repeat([0, 2], 10).astype(np.int8))
     assert len(find_leaks(read_table(samples, 3), np.array([0, 2] * 10, np.int8))) == 18
-
-
-def film(name: str, drive: int, count: int, subset: str = "") -> list[Sample]:
-    """Frames of a drive; `name` has their number."""
-    prefix = f"{subset}/" if subset else ""
-    return [
-        sample(
-            prefix + name.format(n),
-            subset=subset,
-            perceptual_hash=perceptual_hash(decode_image(frame(drive, n))),
-        )
-        for n in range(count)
-    ]
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,26 @@ def test_warnings_are_where_a_program_finds_them(tmp_path: Path) -> None:
     assert missing == "Classes that a split does not have: 'car' in val, 'car' in test."
 
 
+def test_shares_far_from_those_asked_for_are_warned_of(tmp_path: Path) -> None:
+    entries = [(f"{t}/{n:c}", t, "", picture(50 * i + n), ALL)
+               for i, t in enumerate("xyz") for n in range(97, 111)]  # fmt: skip
+    source = write_dataset(tmp_path / "dataset", entries)
+    split(source, tmp_path, "--executor-input", executor_input(tmp_path))
+    assert warnings(tmp_path)[0] == (
+        "train has 33 % of the images (70 % asked for), val has 33 % of the images (20 % asked for)"
+        ", test has 33 % of the images (10 % asked for): no group is torn, and of the 3 groups the "
+        "largest has 33 % of the images. A finer group_pattern makes smaller ones, where that tears"
+        " no film."
+    )
+
+
+def test_few_images_have_no_finer_groups(tmp_path: Path) -> None:
+    entries = [(f"x{n:c}", f"{n}", "", picture(n), ALL) for n in range(97, 100)]
+    source = write_dataset(tmp_path / "dataset", entries)
+    split(source, tmp_path, "--executor-input", executor_input(tmp_path))
+    assert warnings(tmp_path)[0].endswith(": there are only 3 images. Label more.")
+
+
 def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
     entries = [(f"drive_{n:03d}", f"g{n}", "", frame(0, n), ALL) for n in range(20)]
     split(write_dataset(tmp_path / "dataset", entries), tmp_path)
