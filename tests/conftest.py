@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipelines.store import embedded_store
 from segmentor.object_store import ObjectStore
@@ -22,8 +22,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 cv2.setNumThreads(0)
 # A shell that starts the tests in the background ignores Ctrl-C, also for all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# A shared machine stalls at times: how long one example takes is no property of the code.
-settings.register_profile("segmentor", deadline=None)
+# A shared machine stalls at times: how long one example takes is no property of the code. And the
+# same examples each time: what a change broke is not to be a matter of chance. To look for others:
+# pytest --hypothesis-profile=explore
+_patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("segmentor", **_patient, derandomize=True, database=None)
+settings.register_profile("explore", **_patient, derandomize=False, max_examples=500)
 settings.load_profile("segmentor")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -14,6 +14,8 @@ from pipelines.run_record import RunRecord
 from segmentor.dataset import Dataset
 from segmentor.masks import decode_mask
 
+MAX_FLIPPED = 1e-5
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -28,7 +30,9 @@ def test_the_demo_reaches_its_figures_and_says_so(demo_run: tuple[Path, str]) ->
     folder, output = demo_run
 
     assert float(re.search(r"^IoU +(\S+) on 12 held-out images", output, re.M)[1]) >= 0.90
-    assert re.search(r"^parity .* 0 of [\d,]+ pixels flipped$", output, re.M)
+    # On another processor a few may: torch and onnxruntime choose other kernels there.
+    flipped, pixels = re.search(r"^parity .* (\S+) of (\S+) pixels flipped$", output, re.M).groups()
+    assert int(flipped.replace(",", "")) <= MAX_FLIPPED * int(pixels.replace(",", ""))
     assert re.search(r"^overall +\|", output, re.M)
     assert re.search(r"\d+ ms \(median of 20 requests\)", output)
     for line in ("published  s3://models/road/", f"run page   {folder / 'index.html'}"):

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from free_ports import free_port
 
 from pipelines.local_run import RunRecord, run_local
 from segmentor.dataset import Dataset
@@ -152,9 +152,7 @@ def served(
     deployment = json.loads(
         (record.artifact("deploy", "deployment") / "deployment.json").read_text()
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable, "-m", "serving", "--model_name", name,
@@ -163,7 +161,7 @@ def served(
         env={**os.environ, **store_environment},
     )  # fmt: skip
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
             wait_until_ready(client, name, process)
             yield client
     finally:
@@ -172,14 +170,14 @@ def served(
 
 
 def wait_until_ready(client: httpx.Client, name: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         assert process.poll() is None, "the predictor stopped"
         with contextlib.suppress(httpx.TransportError):
             if client.get(f"/v1/models/{name}").status_code == 200:
                 return
         time.sleep(0.2)
-    pytest.fail("the predictor was not ready within 60 s")
+    pytest.fail("the predictor was not ready within 200 s")
 
 
 def test_binary_road_from_export_to_served_mask(binary_run, store_environment):

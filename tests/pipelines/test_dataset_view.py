@@ -18,6 +18,9 @@ from segmentor.dataset_writer import DatasetWriter
 from segmentor.image_io import encode_png
 from segmentor.label_map import LabelMap
 
+# A busy machine starts a browser slowly.
+PATIENCE_MS = 120_000
+
 
 def write_dataset(folder: Path, names: list[str], subsets: Sequence[str] = ("train",)) -> Path:
     folder.mkdir()
@@ -90,9 +93,10 @@ def test_filters_and_opacity_do_in_a_browser_what_they_say(tmp_path: Path) -> No
     write_view(folder, tmp_path / "view.html")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE_MS
         )
         page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.set_default_timeout(PATIENCE_MS)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((tmp_path / "view.html").as_uri())

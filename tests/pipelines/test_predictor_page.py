@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_port
 from red_model import write_red_model
 
 from pipelines.predictor_page import serve_page
@@ -25,6 +26,8 @@ from segmentor.masks import decode_mask
 
 # A third of the picture is fully red, a third at 40 %, the rest black.
 THRESHOLD = 0.725
+# A busy machine starts a browser slowly.
+PATIENCE_MS = 120_000
 COLOUR_OF = "element => getComputedStyle(element).backgroundColor"
 IMAGE = np.zeros((120, 300, 3), np.uint8)
 IMAGE[:, :100, 0] = 255
@@ -38,9 +41,7 @@ def urls(tmp_path: Path) -> Iterator[tuple[str, str]]:
     images.mkdir()
     (images / "stripes.png").write_bytes(encode_png(IMAGE))
     model = write_red_model(tmp_path / "model", THRESHOLD)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with running_predictor("red", str(model), os.environ, tmp_path / "log") as predictor:
         command = [sys.executable, "-m", "pipelines.cli", "ui", "--url", predictor]
         command += ["--images", str(images), "--port", str(port)]
@@ -75,9 +76,10 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(
     (tmp_path / "up*load*.png").write_bytes(encode_png(IMAGE))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE_MS
         )
         page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(page_url)
         page.get_by_text("Choose an image at the left.").wait_for()
 
@@ -117,13 +119,13 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(
 
 def predictions(predictor: str) -> int:
     """How many images the predictor has predicted."""
-    with urllib.request.urlopen(f"{predictor}/metrics", timeout=5) as reply:
+    with urllib.request.urlopen(f"{predictor}/metrics", timeout=60) as reply:
         text = reply.read().decode()
     return int(float(re.findall(r'stage_seconds_count\{stage="infer"\} (\S+)', text)[0]))
 
 
 def _wait_until_up(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=2):

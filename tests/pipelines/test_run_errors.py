@@ -29,7 +29,7 @@ def _store_of_all_tests(store: ObjectStore) -> None:
 
 def _segmentor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [*SEGMENTOR, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
 
 def _results(run: Path, step: str) -> set[str]:
@@ -119,12 +119,12 @@ def test_a_run_that_is_stopped_half_way_leaves_no_process_and_no_half_result(
     run = tmp_path / "run"
     command = [*SEGMENTOR, "run", "--export", str(export), "--output", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (run / "logs" / "train.log").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
 
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=100)
 
     assert process.returncode == code, errors
     assert f"to go on: segmentor run --export {export} --output {run}\n" in errors
@@ -156,7 +156,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_half_data_set(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=280,
         env=os.environ,
     )
 

@@ -1,11 +1,11 @@
 import json
-import socket
 import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from free_ports import free_port
 
 from segmentor.errors import StoreError
 from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
@@ -92,13 +92,11 @@ def test_wrong_secret_says_what_to_check(store_environment, bucket):
 
 
 def test_store_that_is_away_is_reported_within_seconds():
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_port()}"
     start = time.monotonic()
     with pytest.raises(StoreError, match=r"no answer from http://127.0.0.1.*check S3_ENDPOINT"):
         ObjectStore(address, "key", "secret", region="us-east-1").read(ObjectUri("bucket", "k"))
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 def test_unset_endpoint_says_which_variables():

@@ -79,7 +79,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(
     start, train, road_data, finished, tmp_path
 ):
     """Catalyst's own resume is silently ignored (22.4): the run would start anew or differ."""
-    for epoch in (1, 3):
+    for epoch in (1, 2):
         process = start(tmp_path, *OVERRIDES, "training.cache_bytes=0")  # the cache is a file
         wait_for_epoch(process, epoch)
         time.sleep(random.uniform(0, 0.4))  # within an epoch, or in the middle of a save
@@ -97,7 +97,7 @@ def test_sigterm_saves_between_batches_exits_143_and_goes_on_there(
     process = start(tmp_path, *OVERRIDES)
     wait_for_epoch(process, 2)
     process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    process.wait(200)
     assert process.returncode == 143
     state = load_state(tmp_path / ".checkpoint.running")
     assert state.progress.epoch in (2, 3)
