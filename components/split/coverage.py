@@ -34,14 +34,15 @@ def spread_classes(
 ) -> dict[int, int] | None:
     """Returns units and the splits they must go to, so that as few wishes as can be stay open.
 
-    It is complete while the search is small: where an assignment exists, it finds one.
+    It is complete while the search is small: where an assignment exists, it finds one. When time is
+    up, what came closest is the answer.
 
     Args:
         present: bool (U, K), the classes of each unit.
         sizes: int64 (U,), its samples.
         room: int64 (splits,), the samples that each split takes.
         wishes: bool (splits, K), the classes that each split should have.
-        tolerated: How many wishes may stay open; None is returned when more would.
+        tolerated: How many wishes may stay open; None is returned when it is known that more must.
     """
     rows = np.concatenate([np.packbits(present, axis=1), sizes[:, None].view(np.uint8)], axis=1)
     _, first, kinds, left = np.unique(
@@ -52,7 +53,7 @@ def spread_classes(
         end = search.run(_State(left, room, wishes, spare))
         if end is not None:
             return _members(end, kinds.ravel())
-    return None
+    return _members(search.closest, kinds.ravel()) if search.is_cut_short else None
 
 
 class _Search:
@@ -62,6 +63,14 @@ class _Search:
         self._present = present.astype(np.int64)  # (D, K)
         self._sizes = sizes  # (D,)
         self._choices_left = min(MAX_CHOICES, MAX_CELLS // max(1, present.size))
+        # The state with the fewest wishes open or given up.
+        self.closest: _State | None = None
+        self._fewest = np.iinfo(np.int64).max
+
+    @property
+    def is_cut_short(self) -> bool:
+        """True when time is up."""
+        return self._choices_left <= 0 and self.closest is not None
 
     def run(self, start: _State) -> _State | None:
         """Returns a state without open wishes, or None when there is none or time is up."""
@@ -73,6 +82,9 @@ class _Search:
                 stack.pop()
                 continue
             self._choices_left -= 1
+            unfulfilled = int(state.lacks.sum()) + start.spare - state.spare
+            if unfulfilled < self._fewest:
+                self.closest, self._fewest = state, unfulfilled
             if not state.lacks.any():
                 return state
             stack.append(self._next(state))

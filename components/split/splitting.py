@@ -20,6 +20,8 @@ SPLITS = ("train", "val", "test")
 ROUNDED = 0.002
 # Divisions that are all tried, in a fraction of a second: 12 groups in 3 splits are 531,441.
 MAX_DIVISIONS = 600_000
+# Of all samples, what a split may have too many, where it could not have each class else.
+SLACK = 0.02
 
 
 @dataclass(frozen=True)
@@ -170,12 +172,18 @@ def _deal(
     if not missing:
         return dealt
     room = np.maximum(targets, np.bincount(dealt, units.samples, len(SPLITS)).astype(np.int64))
-    fixed = spread_classes(present, units.samples, room, wishes, missing - 1)
-    if fixed is None:
-        return dealt
-    again = _stratify(units, targets, ratios, wanted, fixed)
-    divisions = np.stack([dealt, again])
-    held = [_count_held((divisions == s).astype(np.int64), units, len(wanted)) for s in wanted]
+    divisions = [dealt]
+    # Sizes a little off are better than a class that misses.
+    for slack in (0, int(targets.sum() * SLACK)):
+        fixed = spread_classes(present, units.samples, room + slack, wishes, missing - 1)
+        if fixed is not None:
+            divisions.append(_stratify(units, targets, ratios, wanted, fixed))
+            has = [present[divisions[-1] == split].any(axis=0) for split in range(len(SPLITS))]
+            if not (wishes & ~np.stack(has)).any():
+                break
+    held = [
+        _count_held((np.stack(divisions) == s).astype(np.int64), units, len(wanted)) for s in wanted
+    ]
     return divisions[_best(np.stack(held, axis=1), targets[wanted])]
 
 

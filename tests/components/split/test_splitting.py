@@ -164,6 +164,31 @@ def test_groups_of_any_size_lose_no_class_that_thirty_of_them_can_spread() -> No
         assert np.abs(shares - RATIOS).max() < 0.05
 
 
+def planted(random: np.random.Generator, count: int, classes: int) -> tuple[Units, list[float]]:
+    """Groups of a known division that has each class in each split, in one group of it alone."""
+    sizes = random.integers(1, 31, count)
+    home = np.concatenate([[0, 1, 2], random.choice(3, count - 3, p=RATIOS)])
+    present = np.zeros((count, classes), np.bool_)
+    for index in range(classes):
+        for split in range(3):
+            present[random.choice(np.flatnonzero(home == split)), index] = True
+    ratios = np.bincount(home, sizes, 3) / sizes.sum()
+    return Units(sizes, present * sizes[:, None]), ratios.tolist()
+
+
+@pytest.mark.parametrize(("count", "classes"), [(20, 10), (40, 20)])
+def test_classes_of_three_groups_each_are_in_every_split_where_a_division_is_known(
+    count: int, classes: int
+) -> None:
+    # More groups than are tried out, and no class has one to spare.
+    for seed in range(20):
+        units, ratios = planted(np.random.default_rng(seed), count, classes)
+        chosen = assign_units(units, ratios, seed)
+        assert everywhere(units.classes > 0, chosen), seed
+        shares = np.bincount(chosen, units.samples, 3) / units.samples.sum()
+        assert np.abs(shares - ratios).max() < 0.05
+
+
 def test_a_class_of_one_group_is_learnt() -> None:
     classes = np.ones((6, 2), np.int64)
     classes[1:, 1] = 0
