@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from components.executor_output import Metadata, write_executor_output
+from components.unfinished_output import LOCK, partial_prefix, unfinished_folder
 from segmentor.errors import ConfigError, SegmentorError
 
 # Metadata of each output artifact by name.
@@ -124,18 +125,12 @@ def output_folder(path: Path) -> Iterator[Path]:
     refuse_foreign_folder(path)
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        with _naming(path, partial):
-            yield partial
+    with _naming(path), unfinished_folder(path) as partial:
+        yield partial
         if path.is_dir():
             shutil.rmtree(path)
+        (partial / LOCK).unlink(missing_ok=True)
         partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def refuse_foreign_folder(path: Path) -> None:
@@ -181,27 +176,22 @@ def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path
 
 @contextlib.contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling file; renames it to `path` at the end, removes it on an error."""
+    """Yields a temporary file beside; renames it to `path` at the end, removes it on an error."""
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    try:
-        with _naming(path, partial):
-            yield partial
-        partial.rename(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with _naming(path), unfinished_folder(path) as folder:
+        yield folder / path.name
+        (folder / path.name).rename(path)
 
 
 @contextlib.contextmanager
-def _naming(path: Path, partial: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Names the output in errors of a full disk, which know no file, or know the temporary one."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL and (
-            error.filename is None or str(error.filename).startswith(str(partial))
+            error.filename is None or str(error.filename).startswith(str(partial_prefix(path)))
         ):
             error.filename = str(path)
         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 TAIL_BYTES = 65536
 DISK_BLOCK = 4096
 _ERROR = re.compile(r"^(?:python -m \S+: )?error: (?P<message>.+)$")
-_PARTIAL = ".*.partial-*"  # the names that components/cli.py gives to outputs it has not finished
+_PARTIAL = ".*.partial-*"  # the names of components/unfinished_output.py
 
 
 def read_failure(exit_code: int, log: Path) -> str:
