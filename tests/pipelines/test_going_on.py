@@ -156,7 +156,7 @@ def test_a_training_that_was_interrupted_goes_on_to_the_checkpoint_of_an_undistu
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     _wait_for_text(run / "logs" / "train.log", "epoch=2/6")
     process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=200)[1]
     assert process.returncode == 130, errors
     told = next(line for line in errors.splitlines() if line.startswith("to go on: segmentor "))
     assert shlex.split(told.removeprefix("to go on: segmentor ")) == arguments
@@ -180,7 +180,7 @@ def test_a_training_that_was_interrupted_goes_on_to_the_checkpoint_of_an_undistu
 
 
 def _wait_for_text(path: Path, text: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not (path.is_file() and text in path.read_text()):
         assert time.monotonic() < deadline, f"no {text} in {path}"
         time.sleep(0.1)
