@@ -106,16 +106,30 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
         text += "their pictures do not tell whether they are of one film: all of them are alike, "
         text += "or too few are. If they are, group by sequence (group_pattern)."
         found.append(("warning", text))
+    return found + _missing_classes(facts, names)
+
+
+def _missing_classes(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Names the classes that a split lacks, and those of them that it need not lack."""
     table = class_images(facts)
-    missing = [
-        f"'{name}' in {SPLITS[split]}"
-        for index, name in enumerate(names)
-        for split in range(len(SPLITS))
-        if table[:, index].any() and not table[split, index] and (facts.splits == split).any()
-    ]
-    if missing:
-        found.append(("warning", f"Classes that a split does not have: {', '.join(missing)}."))
-    return found
+    missing, avoidable = [], []
+    for index, name in enumerate(names):
+        lacking = [s for s in np.unique(facts.splits).tolist() if not table[s, index]]
+        if not lacking or not table[:, index].any():
+            continue
+        missing += [f"'{name}' in {SPLITS[split]}" for split in lacking]
+        groups = len(np.unique(facts.table.groups[facts.table.presence[:, index]]))
+        # Subsets that are kept are as they are.
+        if facts.ratios and groups >= len(SPLITS):
+            avoidable.append(f"'{name}' ({groups:,})")
+    if not missing:
+        return []
+    text = f"Classes that a split does not have: {', '.join(missing)}."
+    if avoidable:
+        text += f" Of enough groups for all three: {', '.join(avoidable)}; no division of about "
+        text += "these shares was found that has them everywhere. Another seed, other ratios or "
+        text += "a finer group_pattern may give one."
+    return [("warning", text)]
 
 
 def _all_is_well(facts: SplitFacts) -> tuple[str, str]:

@@ -261,3 +261,25 @@ def test_a_folder_that_is_no_data_set_is_named(
 ) -> None:
     assert run_split(tmp_path / "nothing", tmp_path) == 3
     assert "no such folder, expected a data set artifact" in capfd.readouterr().err
+
+
+def test_a_class_of_enough_groups_that_a_split_lacks_is_said_to_be_one(tmp_path: Path) -> None:
+    # Val and test take one image each, which has one of the two classes.
+    entries = [(f"{n:02d}", f"g{n}", "", picture(n), (0, 1 + n % 2)) for n in range(20)]
+    source = write_dataset(tmp_path / "dataset", entries)
+    flags = ("--ratios", "18,1,1", "--executor-input", executor_input(tmp_path))
+    split(source, tmp_path / "out", *flags)
+    (text,) = (text for text in warnings(tmp_path) if text.startswith("Classes that a split"))
+    assert "Of enough groups for all three: 'car' (10); no division" in text
+    assert "Another seed, other ratios or a finer group_pattern may give one." in text
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_seed_that_is_none_is_a_wrong_flag(
+    seed: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = drives(tmp_path / "dataset")
+    with pytest.raises(SystemExit) as error:
+        run_split(source, tmp_path, "--seed", seed)
+    assert error.value.code == 2
+    assert f"'{seed}' is no whole number from 0 on" in capfd.readouterr().err
