@@ -12,15 +12,18 @@ from segmentor.contract import INPUT_NAME, OUTPUT_NAME, ModelContract
 from segmentor.errors import ContractError
 from segmentor.inference import Forward
 from segmentor.model_samples import RECORD_FILE, SAMPLES_FOLDER
-from segmentor.onnx_model import CPU, INT8_FILE, MODEL_FILE, OnnxModel
+from segmentor.onnx_model import CPU, INT8_FILE, MODEL_FILE, OnnxModel, available_cpus
 from segmentor.tiling import tile_side
 from serving.drift import DriftWatch
 from serving.engines import EXACT, Engine, choose_engine
+from serving.sharing import share_cpus
 
 logger = logging.getLogger(__name__)
 
 VERSION_DIGITS = 12
 _WARM_UP_SIZE = (375, 500)
+# Of larger models there is no second copy with one thread: small pods have no room for it.
+_LARGEST_TWICE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
     engine, forward = choose_engine(source.engine, model, source.threads, source.streams)
     if engine != EXACT:
         _warm_up(source, model.contract, forward)
+    elif source.provider == CPU and source.threads is None and source.streams > 1:
+        forward = _shared(model, where)
     reference = model.contract.training_reference
     return ServedModel(
         name=source.name,
@@ -102,6 +107,13 @@ def _open(path: Path, source: ModelSource) -> ServedModel:
         forward=forward,
         drift=DriftWatch(reference) if reference else None,
     )
+
+
+def _shared(model: OnnxModel, where: str | None) -> Forward:
+    if available_cpus() == 1 or model.path.stat().st_size > _LARGEST_TWICE:
+        return model.forward
+    narrow = OnnxModel(model.path, threads=1, spinning=False, where=where)
+    return share_cpus(model.forward, narrow.forward)
 
 
 def _download(source: ModelSource, folder: Path) -> Path:
