@@ -2,8 +2,9 @@
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,37 +16,85 @@ from segmentor.masks import overlay, resize_mask
 from segmentor.report import Report
 
 PICTURES_OF_A_CLASS = 4
+# Of all classes together: the pipelines UI loads the page as one piece, and 60 are 3 MB of it.
+MAX_PICTURES = 60
 PICTURE_WIDTH = 420
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """The pictures that are shown for one class, and the names of those that are shown before."""
+
+    class_name: str
+    samples: Sequence[Sample]
+    above: Sequence[str]
+
+
 def sheets(report: Report, dataset: Dataset) -> None:
-    """Adds a section with pictures of each class."""
-    report.section("How the masks look", "Images with their mask over them, chosen by class.")
+    """Adds a section with pictures of each class, each picture once."""
+    chosen, left_out = _chosen(dataset)
+    report.section(
+        "How the masks look",
+        "Images with their mask over them, chosen by class, the rarest first; each is shown once.",
+    )
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        classes = [
-            (index, [(sample.id, pool.submit(picture, dataset, sample)) for sample in chosen])
-            for index, chosen in _chosen(dataset)
-        ]
-        for index, pictures in classes:
-            report.paragraph(f"With '{dataset.label_map.names[index]}':")
-            report.pictures((name, picture.result()) for name, picture in pictures)
+        drawn = [[pool.submit(picture, dataset, s) for s in sheet.samples] for sheet in chosen]
+        for sheet, pictures in zip(chosen, drawn, strict=True):
+            also = f"{' also' if pictures else ''} above: {', '.join(sheet.above)}"
+            report.paragraph(f"With '{sheet.class_name}'{also if sheet.above else ''}:")
+            if pictures:
+                names = [sample.id for sample in sheet.samples]
+                results = (picture.result() for picture in pictures)
+                report.pictures(zip(names, results, strict=True))
+    if left_out:
+        names = ", ".join(f"'{name}'" for name in left_out)
+        report.paragraph(
+            f"Not shown, as the page would be too large: {names}. "
+            "`segmentor dataset view` shows them."
+        )
 
 
-def _chosen(dataset: Dataset) -> Iterator[tuple[int, list[Sample]]]:
-    """Chooses a few samples of each class; the digest of the id makes it random but repeatable."""
+def _chosen(dataset: Dataset) -> tuple[list[_Sheet], list[str]]:
+    """Chooses a few samples of each class, and says which classes there is no room for.
+
+    What was chosen for a rarer class counts for the others that it shows.
+    """
+    label_map = dataset.label_map
+    candidates, images = _candidates(dataset)
+    only = len(label_map) > 1 and label_map.names[0] == "background"
+    shown: dict[str, Sample] = {}
+    chosen, left_out = [], []
+    for index in sorted(range(1 if only else 0, len(label_map)), key=images.__getitem__):
+        above = [name for name, sample in shown.items() if sample.class_pixels[index]]
+        room = min(PICTURES_OF_A_CLASS - len(above), MAX_PICTURES - len(shown))
+        new = [sample for sample in candidates[index] if sample.id not in shown][: max(0, room)]
+        if new or above:
+            name = label_map.names[index]
+            chosen.append(_Sheet(name, new, above[:PICTURES_OF_A_CLASS]))
+        elif images[index]:
+            left_out.append(label_map.names[index])
+        shown |= {sample.id: sample for sample in new}
+    return chosen, left_out
+
+
+def _candidates(dataset: Dataset) -> tuple[list[list[Sample]], list[int]]:
+    """Returns a few samples of each class, and in how many images it is.
+
+    The digest of the id makes the choice random but repeatable.
+    """
     classes = len(dataset.label_map)
+    images = [0] * classes
     best: list[list[tuple[str, int, Sample]]] = [[] for _ in range(classes)]
     for number, sample in enumerate(dataset.iter_samples()):
         for index, count in enumerate(sample.class_pixels):
             if count:
+                images[index] += 1
                 rank = digest_bytes(f"{index} {sample.id}".encode())
                 heapq.heappush(best[index], (rank, number, sample))
                 if len(best[index]) > PICTURES_OF_A_CLASS:
                     heapq.heappop(best[index])
-    only = classes > 1 and dataset.label_map.names[0] == "background"
-    for index in range(1 if only else 0, classes):
-        if best[index]:
-            yield index, [sample for _, _, sample in sorted(best[index], key=lambda e: e[1])]
+    in_order = [[sample for _, _, sample in sorted(few, key=lambda e: e[1])] for few in best]
+    return in_order, images
 
 
 def picture(dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from components.convert_labels.quality import LISTED, LabelQuality
 from components.convert_labels.report_facts import ReportFacts
 from segmentor.dataset import Dataset
 from segmentor.label_map import BACKGROUND
+from segmentor.masks import overlay_legend
 from segmentor.report import Report
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> No
             f"Left out: {names}, {one} of the export that no image has. "
             f"Name {it} in classes (or label_map) to keep {it}."
         )
-    report.legend((label.name, label.colour) for label in quality.label_map.classes)
+    report.legend(overlay_legend(quality.label_map))
     rows: list[Sequence[object]] = []
     for index, label in enumerate(quality.label_map.classes):
         share = quality.class_pixels[index] / max(1, quality.pixels)

@@ -8,6 +8,8 @@ from components.convert_labels.request import Request
 from segmentor.label_map import IGNORE_INDEX
 
 _UNLABELLED = "pixels without a label, and the label 'background'"
+# More rows that say that a label is the class of its name are one.
+_FOLDED = 12
 _EMPTY_IMAGES = {
     "negative": "kept, without any class",
     "skip": "left out",
@@ -40,14 +42,19 @@ def make_facts(
 
 
 def _classes(export: Export, mapping: ClassMapping) -> list[tuple[str, str]]:
-    facts = []
+    facts, unchanged = [], []
     for index, name in [*enumerate(mapping.label_map.names), (IGNORE_INDEX, "ignore")]:
         sources = [source for source, target in mapping.targets.items() if target == index]
         if mapping.unlabelled == index and has_unlabelled(export.classes, export.is_complete):
             sources.append(_UNLABELLED)
         if sources:
             facts.append((f"{name} ({index})", ", ".join(sources)))
-    return facts
+        if sources == [name]:
+            unchanged.append(facts[-1])
+    if len(unchanged) <= _FOLDED:
+        return facts
+    folded = ("labels that keep their name", ", ".join(key for key, _ in unchanged))
+    return [fact for fact in facts if fact not in unchanged] + [folded]
 
 
 def _policies(request: Request, export: Export) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ def films(
     if "" in tasks:
         raise DataError(where, "a track without task_id in a project", "one on each track", _REMEDY)
     ranges = _ranges(subset_of, facts_of, where)
-    _refuse_strays(places, ranges, subset_of, where)
+    pictures = _pictures(places, ranges, subset_of, facts_of, where)
     found = []
     for task in tasks:
         frames = frozenset(f for key, some in labelled.items() if key[0] == task for f in some)
@@ -77,7 +77,8 @@ def films(
             raise _shared(subset_of, subset_of[task], where)
         subset = subset_of.get(task, _DEFAULT_SUBSET)
         facts = facts_of.get(task, {})
-        found.append(_film(places, facts, task, subset, frames, ranges.get(task)))
+        shared = ranges.get(task), pictures.get(task)
+        found.append(_film(places, facts, task, subset, frames, *shared))
     return tuple(found)
 
 
@@ -98,7 +99,7 @@ def _ranges(
         offset = 0
         for task in sharing if len(sharing) > 1 else []:
             facts = facts_of.get(task, {})
-            if "size" not in facts or facts.get("mode") == "annotation":
+            if "size" not in facts:
                 raise _shared(subset_of, subset, where)
             start, step = _start_and_step(facts, where)
             end = start + step * _whole(facts, "size", where)
@@ -107,19 +108,33 @@ def _ranges(
     return ranges
 
 
-def _refuse_strays(
+def _pictures(
     places: Sequence[SourceFiles],
     ranges: Mapping[str, range],
     subset_of: Mapping[str, str],
+    facts_of: Mapping[str, Mapping[str, str]],
     where: str,
-) -> None:
+) -> dict[str, list[str]]:
+    """Returns the images of the task of pictures that shares a subset: those that are no film's.
+
+    Nothing tells which of two such tasks has which: their images lie in one folder, or in several.
+    """
+    found: dict[str, list[str]] = {}
     for subset in sorted({subset_of[task] for task in ranges}):
         names = next(filter(None, (_image_names(files, subset) for files in places)), [])
-        known = [frames for task, frames in ranges.items() if subset_of[task] == subset]
-        for number in sorted(_numbered(names, where)):
-            if not any(number in frames for frames in known):
-                found = f"frame {number} in subset '{subset}', which none of its tasks has"
-                raise DataError(where, found, "frames numbered as in CVAT", _REMEDY)
+        tasks = [task for task in ranges if subset_of[task] == subset]
+        of_pictures = [task for task in tasks if facts_of[task].get("mode") == "annotation"]
+        if len(of_pictures) > 1:
+            raise _shared(subset_of, subset, where)
+        frames = {n for task in tasks if task not in of_pictures for n in ranges[task]}
+        films = _numbered(names, where)
+        strays = sorted(films.keys() - frames)
+        if strays and not of_pictures:
+            stray = f"frame {strays[0]} in subset '{subset}', which none of its tasks has"
+            raise DataError(where, stray, "frames numbered as in CVAT", _REMEDY)
+        left = set(names) - {name for number, name in films.items() if number in frames}
+        found |= dict.fromkeys(of_pictures, sorted(left))
+    return found
 
 
 def _shared(subset_of: Mapping[str, str], subset: str, where: str) -> DataError:
@@ -139,10 +154,15 @@ def _film(
     subset: str,
     labelled: frozenset[int],
     frames: range | None = None,
+    pictures: Sequence[str] | None = None,
 ) -> Film:
     height, width = facts.get("height", ""), facts.get("width", "")
     size = (int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
     where = f"{places[0].where}: task {task}, subset {subset}" if task else places[0].where
+    if frames is not None and pictures is not None:
+        images = _by_position(pictures, facts, frozenset(), where)
+        images = dict(zip(frames, images.values(), strict=True))
+        return Film(task, subset, size, images, labelled, by_position=True)
     names = next(filter(None, (_image_names(files, subset) for files in places)), [])
     numbered = {} if facts.get("mode") == "annotation" else _numbered(names, where)
     if frames is not None:

@@ -1,159 +1,26 @@
-"""Video exports: which frame of which task a shape is on, and which image is that frame."""
+"""Video exports: which frame a shape is on, and which image is that frame."""
 
 import itertools
 import tracemalloc
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from components.convert_labels.formats import cvat_images, cvat_video
 from components.convert_labels.source_listing import open_source
 from tests.components.convert_labels.label_builders import encoded, write_files, write_zip
-from tests.components.convert_labels.step_runs import convert, failure, masks_of
-
-SIZE = (24, 32)
-LABELS = "".join(
-    f"<label><name>{name}</name><color>{colour}</color></label>"
-    for name, colour in (("car", "#00008e"), ("road", "#804080"))
+from tests.components.convert_labels.step_runs import convert, failure
+from tests.components.convert_labels.video_builders import (
+    LABELS,
+    SIZE,
+    VideoTask,
+    box,
+    export,
+    labels_of,
+    project_export,
+    task_export,
 )
-BOXES = {"car": (1, 1, 5, 5), "road": (10, 10, 20, 20)}
-
-
-@dataclass
-class VideoTask:
-    """A task of a project, as CVAT tells of it; `boxes` are (frame, label)."""
-
-    id: str = ""
-    subset: str = ""
-    boxes: list[tuple[int, str]] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
-    size: tuple[int, int] | None = SIZE
-
-    def meta(self) -> str:
-        facts = {"id": self.id or "7", "mode": "interpolation", "subset": self.subset, **self.facts}
-        text = "".join(f"<{name}>{value}</{name}>" for name, value in facts.items())
-        if self.size:
-            height, width = self.size
-            original = f"<width>{width}</width><height>{height}</height>"
-            text += f"<original_size>{original}</original_size>"
-        return text
-
-    def tracks(self) -> str:
-        named = f'task_id="{self.id}" subset="{self.subset or "default"}"' if self.id else ""
-        return "".join(
-            f'<track id="{n}" label="{label}" source="manual" {named}>{box(frame, label)}</track>'
-            for n, (frame, label) in enumerate(self.boxes)
-        )
-
-
-def box(frame: int, label: str) -> str:
-    names = zip(("xtl", "ytl", "xbr", "ybr"), BOXES[label], strict=True)
-    corners = " ".join(f'{name}="{value:.2f}"' for name, value in names)
-    return f'<box frame="{frame}" keyframe="1" outside="0" {corners} z_order="0"></box>'
-
-
-def task_export(path: Path, task: VideoTask, images: list[str]) -> Path:
-    meta = f"<task>{task.meta()}<labels>{LABELS}</labels></task>"
-    return export(path, meta, task.tracks(), images)
-
-
-def project_export(path: Path, tasks: list[VideoTask], images: list[str]) -> Path:
-    inner = "".join(f"<task>{task.meta()}</task>" for task in tasks)
-    meta = f"<project><id>1</id><tasks>{inner}</tasks><labels>{LABELS}</labels></project>"
-    return export(path, meta, "".join(task.tracks() for task in tasks), images)
-
-
-def export(path: Path, meta: str, tracks: str, images: list[str]) -> Path:
-    xml = f"<annotations><version>1.1</version><meta>{meta}</meta>{tracks}</annotations>"
-    files: dict[str, bytes | str] = {"annotations.xml": xml}
-    files |= {f"images/{name}": encoded(SIZE, name, n) for n, name in enumerate(images)}
-    return write_zip(path, files)
-
-
-def labels_of(dataset) -> dict[str, list[str]]:
-    names = dataset.label_map.names
-    return {
-        name: [names[index] for index in np.unique(mask) if index]
-        for name, mask in masks_of(dataset).items()
-    }
-
-
-def test_frames_of_a_project_are_told_apart_by_task_and_subset(tmp_path: Path) -> None:
-    tasks = [
-        VideoTask("5", "train", [(0, "road"), (1, "car")]),
-        VideoTask("6", "val", [(0, "car")]),
-        VideoTask("8", "", [(1, "road")]),
-    ]
-    folders = ("train", "val", "default")
-    images = [f"{folder}/frame_{n:06d}.PNG" for folder in folders for n in (0, 1)]
-    dataset = convert(project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert labels_of(dataset) == {
-        "train/frame_000000": ["road"],
-        "train/frame_000001": ["car"],
-        "val/frame_000000": ["car"],
-        "val/frame_000001": [],
-        "default/frame_000000": [],
-        "default/frame_000001": ["road"],
-    }
-    with zipfile.ZipFile(tmp_path / "e.zip") as archive:
-        for sample in dataset.samples:
-            image = archive.read(f"images/{sample.id}.PNG")
-            assert dataset.image_content(sample) == image
-    assert {(sample.subset, sample.group) for sample in dataset.samples} == {
-        ("train", "5"),
-        ("val", "6"),
-        ("default", "8"),
-    }
-
-
-def test_a_project_of_one_task_has_its_images_below_the_subset(tmp_path: Path) -> None:
-    tasks = [VideoTask("5", "train", [(0, "road"), (0, "car")])]
-    images = ["train/frame_000000.PNG", "train/frame_000001.PNG"]
-    dataset = convert(project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert labels_of(dataset) == {"frame_000000": ["car", "road"], "frame_000001": []}
-
-
-def test_tasks_that_share_a_subset_and_start_anew_are_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    tasks = [VideoTask("5", "train", [(0, "road")]), VideoTask("6", "train", [(0, "car")])]
-    images = ["train/frame_000000.PNG", "train/frame_000000_1.PNG"]
-    error = failure(capfd, project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert "tasks 5, 6 in subset 'train', whose frames cannot be told apart" in error
-    assert "export the tasks one by one, or the project as CVAT for images 1.1" in error
-
-
-def test_frames_of_tasks_that_share_a_subset_go_on_from_task_to_task(tmp_path: Path) -> None:
-    # As CVAT numbers them: each task begins where start_frame + step * size of the one before ends.
-    facts = {"size": "2", "start_frame": "1", "frame_filter": "step=3"}
-    tasks = [
-        VideoTask("6", boxes=[(1, "road")], facts=facts),
-        VideoTask("5", boxes=[(7, "car")], facts={"size": "2"}),
-    ]
-    images = [f"default/frame_{number:06d}.PNG" for number in (1, 4, 7, 8)]
-    dataset = convert(project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert [(s.id, s.group) for s in dataset.samples] == [
-        ("frame_000007", "5"),
-        ("frame_000008", "5"),
-        ("frame_000001", "6"),
-        ("frame_000004", "6"),
-    ]
-    assert labels_of(dataset)["frame_000001"] == ["road"]
-    assert labels_of(dataset)["frame_000007"] == ["car"]
-
-
-def test_images_of_frames_that_no_task_of_a_shared_subset_has_are_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    tasks = [
-        VideoTask(n, boxes=[(b, "road")], facts={"size": "2"}) for n, b in (("5", 1), ("6", 3))
-    ]
-    images = [f"default/frame_{number:06d}.PNG" for number in (1, 2, 3, 4)]
-    error = failure(capfd, project_export(tmp_path / "e.zip", tasks, images), tmp_path)
-    assert "frame 4 in subset 'default', which none of its tasks has" in error
 
 
 def test_images_elsewhere_are_frames_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -188,16 +55,6 @@ def test_images_of_frames_that_a_film_with_a_step_does_not_have_are_refused(
     assert "leave out the images of other frames" in error
 
 
-def test_pictures_of_a_job_of_chosen_frames_are_not_taken_by_position(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    facts = {"mode": "annotation", "size": "2", "start_frame": "0", "stop_frame": "9"}
-    path = task_export(tmp_path / "e.zip", VideoTask(boxes=[(0, "road")], facts=facts, size=None),
-                       ["a.png", "b.png"])  # fmt: skip
-    error = failure(capfd, path, tmp_path)
-    assert "2 images of frames 0..9, some left out" in error
-
-
 def test_frames_that_a_track_skips_while_it_is_visible_are_told(tmp_path: Path) -> None:
     shapes = box(0, "road") + box(3, "road") + box(4, "road").replace('outside="0"', 'outside="1"')
     track = f'<track id="0" label="road">{shapes}{box(6, "road")}</track>'
@@ -229,18 +86,6 @@ def test_frames_of_another_size_than_a_jobs_film_are_problems(
     assert "annotations for 99 x 24, expected the image's 32 x 24" in failure(capfd, path, tmp_path)
 
 
-def test_a_track_that_does_not_name_its_task_in_a_project_is_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    tasks = [VideoTask("5", "train", [(0, "road")]), VideoTask("6", "val")]
-    path = project_export(tmp_path / "e.zip", tasks, ["train/frame_000000.PNG"])
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    files["annotations.xml"] = files["annotations.xml"].replace(b'task_id="5"', b"")
-    error = failure(capfd, write_zip(path, files), tmp_path)
-    assert "a track without task_id in a project" in error
-
-
 def test_frames_of_another_size_than_the_film_are_problems(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,48 +97,6 @@ def test_frames_of_another_size_than_the_film_are_problems(
     images = ["train/frame_000000.PNG", "val/frame_000000.PNG"]
     error = failure(capfd, project_export(tmp_path / "p.zip", tasks, images), tmp_path)
     assert "1 problem: val/frame_000000: annotations for 320 x 240" in error
-
-
-def test_pictures_are_frames_by_their_position_whatever_their_names_count(tmp_path: Path) -> None:
-    # As ffmpeg numbers them: frame 0 of the task is frame_000001.png.
-    names = [f"frame_{number:06d}.png" for number in (1, 2, 3)]
-    facts = {"mode": "annotation", "size": "3"}
-    task = VideoTask(boxes=[(0, "road"), (2, "car")], facts=facts, size=None)
-    dataset = convert(task_export(tmp_path / "e.zip", task, names), tmp_path)
-    assert labels_of(dataset) == {
-        "frame_000001": ["road"],
-        "frame_000002": [],
-        "frame_000003": ["car"],
-    }
-    report = (tmp_path / "label-report").read_text()
-    assert "Frames matched to images by the order of their names: 3" in report
-
-
-@pytest.mark.parametrize(
-    ("names", "facts", "message"),
-    [
-        # CVAT leaves deleted frames out.
-        (
-            ["a.png", "c.png"],
-            {"size": "3"},
-            "2 images, whose frames go by position, expected all 3",
-        ),
-        (["a.png", "c.png"], {}, "2 images, whose frames go by position"),
-        (["i_10.png", "i_2.png"], {"size": "2"}, "in no certain order (i_10.png or i_2.png first)"),
-        (["a.png"], {"size": "1"}, "frame 1 labelled, but 1 images"),
-        ([], {"size": "2", "mode": "annotation"}, "0 images, whose frames go by position"),
-        (["frame_000001.png", "b/frame_1.png"], {}, "two images of frame 1: b/frame_1.png and"),
-    ],
-)
-def test_frames_that_no_image_can_be_told_for_are_refused(
-    names: list[str],
-    facts: dict[str, str],
-    message: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    task = VideoTask(boxes=[(1, "road")], facts=facts)
-    assert message in failure(capfd, task_export(tmp_path / "e.zip", task, names), tmp_path)
 
 
 def test_a_film_is_read_in_memory_that_does_not_grow_with_its_frames(tmp_path: Path) -> None:
