@@ -107,8 +107,19 @@ def sweep(levels: NDArray[np.int64]) -> ThresholdSweep:
     )
 
 
-def choose_threshold(forward: Forward, contract: ModelContract, dataset: Dataset) -> float:
-    """Returns the threshold of the highest data-set IoU; 0.5 without any foreground to judge by.
+@dataclass(frozen=True)
+class ChosenThreshold:
+    """A threshold, and the data-set IoU at it and at 0.5; NaN without foreground to judge by."""
+
+    threshold: float
+    iou: float
+    iou_at_half: float
+
+
+def choose_threshold(
+    forward: Forward, contract: ModelContract, dataset: Dataset
+) -> ChosenThreshold:
+    """Chooses the threshold of the highest data-set IoU; 0.5 without any foreground to judge by.
 
     Call it with val, never with test: a threshold chosen on a set flatters the model there.
 
@@ -127,4 +138,7 @@ def choose_threshold(forward: Forward, contract: ModelContract, dataset: Dataset
         plane = probability_at(forward(pixels[None])[0], sample.size)[0]
         levels += count_levels(plane, truth == 1, truth != IGNORE_INDEX)
     curve = sweep(levels)
-    return float(curve.threshold[curve.best()])
+    best, half = curve.best(), STEPS // 2 - 1
+    return ChosenThreshold(
+        float(curve.threshold[best]), float(curve.iou[best]), float(curve.iou[half])
+    )

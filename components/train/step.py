@@ -148,7 +148,11 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
     if not contract.is_binary:
         return contract
     forward = tiled(as_forward(Deployable(trained.network, contract)), contract)
-    return replace(contract, threshold=choose_threshold(forward, contract, val_set))
+    chosen = choose_threshold(forward, contract, val_set)
+    if not job.config.training.overfit_batches:
+        at = {"val_iou_at_threshold": chosen.iou, "val_iou_at_half": chosen.iou_at_half}
+        provenance |= {name: iou for name, iou in at.items() if iou == iou}
+    return replace(contract, threshold=chosen.threshold, provenance=provenance)
 
 
 def best_figures(trained: Trained) -> dict[str, float]:

@@ -21,7 +21,6 @@ from components.train.training import Trained
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.inference import mask_at
-from segmentor.label_map import LabelMap
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.report import Report
 from segmentor.tiling import tiled
@@ -49,10 +48,11 @@ def write_report(
         f"{config.model.architecture} with {config.model.encoder}, {size}, "
         f"classes {', '.join(label_map.names)}",
     )
-    _add_result(report, config, trained, label_map, metrics)
+    _add_result(report, config, trained, contract, metrics)
     report.section(
         "Validation images",
-        "Truth first, then the prediction: side by side, or one above the other.",
+        "Truth first, then the prediction: side by side, or one above the other."
+        + (f" Drawn at the threshold {contract.threshold:.3g}." if contract.is_binary else ""),
     )
     report.legend([(c.name, c.colour) for c in label_map.classes])
     report.pictures(sample_sheet(trained, contract, val_set))
@@ -71,11 +71,11 @@ def _add_result(
     report: Report,
     config: TrainConfig,
     trained: Trained,
-    label_map: LabelMap,
+    contract: ModelContract,
     metrics: Mapping[str, float],
 ) -> None:
     """The main figures, what to know before believing them, curves, and IoU by class."""
-    progress = trained.progress
+    progress, label_map = trained.progress, contract.label_map
     iou_name = f"IoU of {label_map.names[1]}" if label_map.is_binary else "mean IoU"
     measured_on = "its own training batch" if config.training.overfit_batches else "val"
     report.tiles(
@@ -91,6 +91,8 @@ def _add_result(
     )
     for kind, text in notices(trained, config):
         report.notice(text, kind)
+    if contract.is_binary:
+        report.paragraph(threshold_text(contract))
     report.section(
         "Curves",
         "Figures are of the network's resolution; evaluate measures at the source size. The "
@@ -107,6 +109,19 @@ def _add_result(
         ],
         decimals=4,
     )
+
+
+def threshold_text(contract: ModelContract) -> str:
+    """Says at which threshold which IoU is: epochs are compared at 0.5, before it is chosen."""
+    name, provenance = contract.label_map.names[1], contract.provenance
+    text = f"Threshold {contract.threshold:.3g}: a pixel is {name} where its probability is above. "
+    if "val_iou_at_threshold" in provenance:
+        text += (
+            f"Chosen on val, where the IoU at the source size is "
+            f"{provenance['val_iou_at_threshold']:.4f} at it, and "
+            f"{provenance['val_iou_at_half']:.4f} at 0.5. "
+        )
+    return text + "Every other IoU on this page is at 0.5, and of the network's resolution."
 
 
 def _first_epoch(trained: Trained) -> int:

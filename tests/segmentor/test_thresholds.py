@@ -91,4 +91,6 @@ def test_choose_threshold_finds_where_a_timid_model_is_right(tmp_path: Path) -> 
     def timid(images: np.ndarray) -> np.ndarray:
         return np.where(next(masks) == 1, 0.3, 0.1).astype(np.float32)[None, None]
 
-    assert 0.1 <= choose_threshold(timid, contract, dataset) < 0.3
+    chosen = choose_threshold(timid, contract, dataset)
+    assert 0.1 <= chosen.threshold < 0.3
+    assert chosen.iou > chosen.iou_at_half

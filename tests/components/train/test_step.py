@@ -80,6 +80,11 @@ def test_the_report_is_one_file_with_curves_and_overlays(finished):
     assert "<svg" in page
     assert page.count("data:image/jpeg") == 5
     assert "training.learning_rate" in page
+    contract = load_checkpoint(finished.checkpoint).contract
+    at, half = (contract.provenance[f"val_iou_at_{name}"] for name in ("threshold", "half"))
+    assert at >= half > 0
+    assert f"Threshold {contract.threshold:.3g}: a pixel is road" in page
+    assert f"is {at:.4f} at it, and {half:.4f} at 0.5" in page
     assert 'src="http' not in page
     assert "<script" not in page
 
