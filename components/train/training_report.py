@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from components.train.compose import flat_items
-from components.train.config import TrainConfig
+from components.train.config import TrainConfig, TrainingSettings
 from components.train.overlays import draw
+from components.train.running_state import Progress
 from components.train.samples import read_pair
 from components.train.training import Trained
 from segmentor.contract import ModelContract
@@ -147,10 +148,7 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
         )  # fmt: skip
     settings = config.training
     if settings.early_stopping and progress.epoch < settings.epochs:
-        found.append(
-            ("good", f"Early stopping ended it at epoch {progress.epoch} of {settings.epochs}: "
-             f"{progress.without_better} without a better {settings.metric} on val.")
-        )  # fmt: skip
+        found.append(_early_stopping(progress, settings))
     is_last = progress.best_epoch == progress.epoch == settings.epochs
     if is_last and settings.scheduler in ("plateau", "none"):
         found.append(("warning", "The last epoch is the best: more epochs may help."))
@@ -160,6 +158,21 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
              f"the best epoch, {progress.best_epoch}, was chosen by its loss.")
         )  # fmt: skip
     return found
+
+
+def _early_stopping(progress: Progress, settings: TrainingSettings) -> tuple[str, str]:
+    """Says when it stopped; before one_cycle's rates fell, that was too soon."""
+    waited, metric = progress.without_better, "IoU" if settings.metric == "iou" else "loss"
+    text = (
+        f"Early stopping ended it at epoch {progress.epoch} of {settings.epochs}: {waited} "
+        f"epoch{'s' if waited != 1 else ''} without a better {metric} on val."
+    )
+    if settings.scheduler != "one_cycle":
+        return "good", text
+    return "warning", (
+        f"{text} one_cycle lowers the learning rate in the last epochs, which is when val improves "
+        "most: set training.scheduler=plateau or cosine with it, or training.early_stopping=0."
+    )
 
 
 def curves(history: list[dict[str, float]], best_epoch: int, iou_name: str) -> Figure:

@@ -191,7 +191,9 @@ def test_further_training_after_an_early_stop_takes_the_settings_given_now(
     first = tmp_path / "first" / "checkpoint"
     before = load_state(first)
     assert before.progress.epoch < 8
-    assert "Early stopping ended it at epoch" in (tmp_path / "first" / "report.html").read_text()
+    page = (tmp_path / "first" / "report.html").read_text()
+    assert "Early stopping ended it at epoch" in page
+    assert "1 epoch without a better loss on val." in page
     train(
         road_data, tmp_path / "more", *stuck, "training.precision=fp32",
         "training.learning_rate=1e-11", "training.weight_decay=0.5", resume=first,
