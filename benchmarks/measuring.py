@@ -34,6 +34,8 @@ class Row:
     errors: int
     idle_rss_mib: float = 0
     engine: str = ""
+    # Requests/s as a share of our own path's, which ran just before: the median of the pairs.
+    of_path: float = 0
 
 
 def load(

@@ -14,6 +14,7 @@ import argparse
 import http.client
 import json
 import re
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -135,6 +136,10 @@ def measure_server(
                     if path is not None:
                         compared.append(path(callers))
                     results.append(measure(form, callers))
+                if compared:
+                    pairs = zip(results, compared, strict=True)
+                    share = statistics.median(one.requests_s / own.requests_s for one, own in pairs)
+                    results = [replace(result, of_path=round(share, 3)) for result in results]
                 rows += [median_row(some) for some in (compared, results) if some]
                 print(rows[-1], file=sys.stderr, flush=True)
             path = None
