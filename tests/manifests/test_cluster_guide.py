@@ -95,22 +95,28 @@ def test_every_overlay_that_is_applied_renders(rendered):
         assert rendered(Path(overlay).name)
 
 
-def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
-    (create,) = [words for words in COMMANDS if words[1:3] == ["create", "secret"]]
-    (tmp_path / "object-store.env").write_text(
-        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nAWS_REGION=c\nS3_ENDPOINT=https://s3.example\n"
-    )
+def _created(kubectl, folder: Path, name: str) -> dict:
+    """The secret of this name as the page's command makes it of the files in a folder."""
+    (create,) = [words for words in COMMANDS if words[1:5] == ["create", "secret", "generic", name]]
     result = subprocess.run(
         [kubectl, *create[1:], "--dry-run=client", "--output=yaml"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "KUBECONFIG": str(tmp_path / "none")},
+        env={**os.environ, "KUBECONFIG": str(folder / "none")},
     )
     secret = yaml.safe_load(result.stdout)
     secret["metadata"].pop("creationTimestamp", None)
     assert problems(secret) == []
+    return secret
+
+
+def test_the_secret_renders_as_kserve_reads_it(kubectl, tmp_path):
+    (tmp_path / "object-store.env").write_text(
+        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\nAWS_REGION=c\nS3_ENDPOINT=https://s3.example\n"
+    )
+    secret = _created(kubectl, tmp_path, "segmentor-object-store")
     assert set(secret["data"]) <= set(OBJECT_STORE_KEYS)
     assert all(f"`{name}=" in GUIDE.read_text() for name in secret["data"])
     (annotate,) = [words for words in COMMANDS if words[1:2] == ["annotate"]]
@@ -126,8 +132,21 @@ def test_the_credentials_are_the_try_out_store_s(rendered):
     assert given == {name: secret[name] for name in given}
 
 
+def test_a_registrys_login_reaches_the_pods_by_their_service_accounts(kubectl, tmp_path, rendered):
+    (tmp_path / "registry.json").write_text('{"auths": {}}')
+    secret = _created(kubectl, tmp_path, "segmentor-registry")
+    assert secret["type"] == "kubernetes.io/dockerconfigjson"
+    patches = [words for words in COMMANDS if words[1:3] == ["patch", "serviceaccount"]]
+    assert [words[3] for words in patches] == ["segmentor-predictor", "pipeline-runner"]
+    account = rendered("production")["ServiceAccount", "segmentor-predictor"]
+    for words in patches:
+        change = json.loads(words[words.index("--patch") + 1])
+        assert problems({**account, **change}) == []
+        assert change == {"imagePullSecrets": [{"name": secret["metadata"]["name"]}]}
+
+
 def test_the_patch_makes_the_storage_initializer_restricted(shared_data):
-    (patch,) = [words for words in COMMANDS if words[1:2] == ["patch"]]
+    (patch,) = [words for words in COMMANDS if words[1:3] == ["patch", "clusterstoragecontainer"]]
     change = json.loads(patch[patch.index("--patch") + 1])
     crd = shared_data.parent / "kserve-crds/serving.kserve.io_clusterstoragecontainers.yaml"
     schema = yaml.safe_load(crd.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
