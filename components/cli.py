@@ -124,7 +124,7 @@ def output_folder(path: Path) -> Iterator[Path]:
     """
     refuse_foreign_folder(path)
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path)
     with _naming(path), unfinished_folder(path) as partial:
         yield partial
         if path.is_dir():
@@ -178,10 +178,17 @@ def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path
 def output_file(path: Path) -> Iterator[Path]:
     """Yields a temporary file beside; renames it to `path` at the end, removes it on an error."""
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path)
     with _naming(path), unfinished_folder(path) as folder:
         yield folder / path.name
         (folder / path.name).rename(path)
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(str(path), "a path below a file", "one below a folder") from error
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.cli import output_folder
 from pipelines.run_record import FILE_NAME, RunRecord
-from segmentor.dataset import Dataset
+from segmentor.dataset import MANIFEST, Dataset
 from segmentor.errors import ConfigError, DataError
 from segmentor.progress import track
 
@@ -14,16 +14,20 @@ CLASS_LIST = "classes.txt"
 
 
 def open_datasets(folder: Path) -> dict[str, Dataset]:
-    """Opens a data set artifact, or the three of a run's split; keyed by the name of their subset.
+    """Opens a data set artifact, or the three of a split; keyed by the name of their subset.
+
+    The three are a run's, or lie in one folder as train, val and test.
 
     The key of a lone artifact is empty: its samples know their subsets themselves.
 
     Raises:
-        ContractError: neither a run nor a data set artifact.
+        ContractError: neither a run, nor a split, nor a data set artifact.
     """
     if (folder / FILE_NAME).is_file():
         record = RunRecord.read(folder)
         return {name: Dataset(record.artifact("split", name)) for name in SPLITS}
+    if all((folder / name / MANIFEST).is_file() for name in SPLITS):
+        return {name: Dataset(folder / name) for name in SPLITS}
     return {"": Dataset(folder)}
 
 
@@ -31,7 +35,7 @@ def describe(folder: Path) -> Iterator[str]:
     """Yields lines: samples, groups, sizes, classes by pixels and by images, provenance.
 
     Raises:
-        ContractError: neither a run nor a data set artifact.
+        ContractError: neither a run, nor a split, nor a data set artifact.
     """
     for name, dataset in open_datasets(folder).items():
         if name:
@@ -56,7 +60,7 @@ def unpack(folder: Path, output: Path) -> int:
 
     Raises:
         ConfigError: `output` is there already.
-        ContractError: neither a run nor a data set artifact.
+        ContractError: neither a run, nor a split, nor a data set artifact.
         DataError: an id that would leave the folder.
     """
     datasets = open_datasets(folder)

@@ -21,7 +21,7 @@ from pipelines.dataset_files import open_datasets
 from segmentor.dataset import Dataset, Sample
 from segmentor.image_io import encode_jpeg
 from segmentor.label_map import LabelMap
-from segmentor.masks import resize_mask
+from segmentor.masks import overlay_legend, resize_mask
 from segmentor.progress import track
 
 # A page of more is slow to open; the ones shown are spread evenly over the data set.
@@ -35,10 +35,10 @@ _TEMPLATES = Environment(
 
 
 def write_view(dataset_folder: Path, target: Path) -> int:
-    """Writes the page of a data set artifact, or of a run's three; returns the samples shown.
+    """Writes the page of a data set artifact, or of a split's three; returns the samples shown.
 
     Raises:
-        ContractError: neither a run nor a data set artifact.
+        ContractError: neither a run, nor a split, nor a data set artifact.
         ImageError: an image in it cannot be decoded.
     """
     datasets = open_datasets(dataset_folder)
@@ -60,7 +60,6 @@ def write_view(dataset_folder: Path, target: Path) -> int:
 
 
 def _page(folder: Path, label_map: LabelMap, entries: list[dict[str, Any]], total: int) -> str:
-    colours = [(c.name, f"rgb{c.colour}") for c in label_map.classes]
     # The text stands in a <script>: no tag in a name may end it.
     samples = json.dumps(entries, ensure_ascii=False).replace("<", "\\u003c")
     return _TEMPLATES.get_template("dataset_view.html.j2").render(
@@ -69,7 +68,7 @@ def _page(folder: Path, label_map: LabelMap, entries: list[dict[str, Any]], tota
         classes=label_map.names,
         splits=sorted({entry["split"] for entry in entries if entry["split"]}),
         problems=sorted({kind for entry in entries for kind, _ in entry["problems"]}),
-        legend=[*colours, ("ignore", "rgb(255, 255, 255)")],
+        legend=[(name, f"rgb{colour}") for name, colour in overlay_legend(label_map)],
         notice=f"Shows {len(entries):,} of {total:,} samples." if total > len(entries) else "",
         samples=Markup(samples),
     )

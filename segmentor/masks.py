@@ -68,6 +68,24 @@ def colour_mask(mask: NDArray[np.uint8], label_map: LabelMap) -> NDArray[np.uint
     return label_map.palette()[mask]
 
 
+def overlay_legend(label_map: LabelMap) -> list[tuple[str, tuple[int, int, int]]]:
+    """Returns what each colour of an overlay stands for; classes of one colour stand together."""
+    classes = label_map.classes[1:] if label_map.has_background else label_map.classes
+    names: dict[tuple[int, int, int], list[str]] = {}
+    for label in classes:
+        names.setdefault(label.colour, []).append(label.name)
+    red, green, blue = label_map.palette()[label_map.ignore_index].tolist()
+    names.setdefault((red, green, blue), []).append("ignore")
+    legend = [
+        (f"{', '.join(group)}{' (of one colour)' if len(group) > 1 else ''}", colour)
+        for colour, group in names.items()
+    ]
+    if label_map.has_background:
+        first = label_map.classes[0]
+        legend.insert(0, (f"{first.name} (not drawn)", first.colour))
+    return legend
+
+
 def overlay(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], label_map: LabelMap, opacity: float = 0.5
 ) -> NDArray[np.uint8]:

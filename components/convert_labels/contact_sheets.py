@@ -40,9 +40,12 @@ def sheets(report: Report, dataset: Dataset) -> None:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         drawn = [[pool.submit(picture, dataset, s) for s in sheet.samples] for sheet in chosen]
         for sheet, pictures in zip(chosen, drawn, strict=True):
-            also = f"{' also' if pictures else ''} above: {', '.join(sheet.above)}"
-            report.paragraph(f"With '{sheet.class_name}'{also if sheet.above else ''}:")
-            if pictures:
+            above = f"{', '.join(sheet.above)} above"
+            if not pictures:
+                report.paragraph(f"With '{sheet.class_name}': {above}.")
+            else:
+                also = f" (also {above})" if sheet.above else ""
+                report.paragraph(f"With '{sheet.class_name}'{also}:")
                 names = [sample.id for sample in sheet.samples]
                 results = (picture.result() for picture in pictures)
                 report.pictures(zip(names, results, strict=True))

@@ -9,7 +9,10 @@ from pipelines.commands.door import command
 
 Folder = Annotated[
     Path,
-    typer.Argument(help="A data set artifact, or a run's folder for its split.", metavar="DATASET"),
+    typer.Argument(
+        help="A data set artifact, a folder with train, val and test, or a run's.",
+        metavar="DATASET",
+    ),
 ]
 
 

@@ -34,6 +34,19 @@ def test_a_full_disk_is_said_with_the_output_that_it_was_for(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("output", [output_folder, output_file])
+@pytest.mark.parametrize("place", ["file/x", "file/deeper/x"])
+def test_an_output_below_a_file_is_an_error_in_one_line(
+    output: Callable[[Path], AbstractContextManager[Path]], place: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(ConfigError, match=f"{place}: a path below a file, expected one below"),
+        output(tmp_path / place),
+    ):
+        pass
+
+
 def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     precious = tmp_path / "project" / "thesis.docx"
     precious.parent.mkdir()

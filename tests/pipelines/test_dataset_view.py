@@ -54,6 +54,16 @@ def test_the_page_holds_each_sample_with_what_it_can_be_filtered_by(tmp_path: Pa
     assert not re.search(r'(src|href)="(?!data:)', page.read_text())
 
 
+def test_the_three_folders_of_a_split_are_one_page(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("train", "val", "test"):
+        write_dataset(folder / name, [f"{name} a", f"{name} b"], [""])
+    assert write_view(folder, tmp_path / "view.html") == 6
+    found = {(sample["id"], sample["split"]) for sample in samples_in(tmp_path / "view.html")}
+    assert found == {(f"{s} {n}", s) for s in ("train", "val", "test") for n in "ab"}
+
+
 def test_a_name_that_is_markup_stays_a_name(tmp_path: Path) -> None:
     name = "</script><script>alert(1)</script>"
     page = tmp_path / "view.html"

@@ -6,8 +6,15 @@ from hypothesis.extra import numpy as hnp
 
 from segmentor.errors import ImageError, MaskError
 from segmentor.image_io import encode_png
-from segmentor.label_map import LabelMap
-from segmentor.masks import count_classes, decode_mask, encode_mask, overlay, resize_mask
+from segmentor.label_map import LabelClass, LabelMap
+from segmentor.masks import (
+    count_classes,
+    decode_mask,
+    encode_mask,
+    overlay,
+    overlay_legend,
+    resize_mask,
+)
 
 ROAD = LabelMap.of(["background", "road"])
 
@@ -51,3 +58,16 @@ def test_overlay_leaves_background_as_it_is_and_tints_the_class():
     result = overlay(image, mask, ROAD)
     assert (result[0, 0] == 100).all()
     assert (result[10, 10] != 100).any()
+
+
+def test_the_legend_has_each_colour_once_and_says_what_is_not_drawn():
+    black, white, red = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+    names = [("background", black), ("tram", black), ("snow", white), ("dog", red), ("cat", red)]
+    label_map = LabelMap(tuple(LabelClass(*pair) for pair in names))
+    assert overlay_legend(label_map) == [
+        ("background (not drawn)", black),
+        ("tram", black),
+        ("snow, ignore (of one colour)", white),
+        ("dog, cat (of one colour)", red),
+    ]
+    assert overlay_legend(LabelMap.of(["sky"])) == [("sky", black), ("ignore", white)]
