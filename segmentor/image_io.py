@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from segmentor.errors import ImageError, ImageSizeError
-from segmentor.image_structure import check_structure, check_tags, late_exif
+from segmentor.image_structure import (
+    check_run_length,
+    check_structure,
+    check_tags,
+    late_exif,
+)
 
 # Pillow tries some forty decoders otherwise, several of them risky on hostile input.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -25,15 +31,20 @@ MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = None
 
 
-def _silence_libtiff() -> None:
-    """Has libtiff print nothing: it would print a line for every damaged row; we raise an error."""
+def _tame_libtiff() -> None:
+    """Has libtiff print nothing, and read few scans of a JPEG within a TIFF.
+
+    It would print a line for every damaged row; we raise an error. Its own limit is 100 scans of
+    an image of any size; writers make one to three.
+    """
+    os.environ.setdefault("LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER", "20")
     library = ctypes.CDLL(_imaging.__file__)
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         if hasattr(library, name):  # not where Pillow hides its libtiff, or has none
             getattr(library, name)(ctypes.c_void_p(None))
 
 
-_silence_libtiff()
+_tame_libtiff()
 
 # Pillow stretches grey of 2 and 4 bits to 0..255: what it multiplies by, by the file's own mode.
 _STRETCHED = {"L;2": 85, "L;4": 17}
@@ -184,6 +195,7 @@ def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
     if width * height > max_pixels:
         image.close()
         raise ImageSizeError(where, f"{width} x {height} pixels", f"at most {max_pixels:,} pixels")
+    check_run_length(image, content, where)
     return image
 
 
