@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from builders import ROAD, STREET, scenes, write_checkpoint, write_dataset
 
 from components.export.__main__ import main
 from components.export.export_report import build_report
 from components.export.onnx_file import load_for_export, write_model
 from components.export.parity import Comparison, Parity, check_parity, measure_parity
-from components.export.quantization import Quantized, put_in_place, write_int8
+from components.export.quantization import Quantized, ValImages, put_in_place, write_int8
+from segmentor import tiling
 from segmentor.contract import METADATA_KEY, ModelContract
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
@@ -120,7 +122,9 @@ def test_the_same_checkpoint_gives_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_native_model_of_several_classes_answers_at_the_images_size(tmp_path: Path) -> None:
+def test_a_native_model_of_several_classes_answers_at_the_images_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_checkpoint(tmp_path / "checkpoint", STREET)
     for subset in ("val", "test"):
         write_dataset(tmp_path / subset, scenes(1, STREET, SIZE), STREET)
@@ -128,6 +132,22 @@ def test_a_native_model_of_several_classes_answers_at_the_images_size(tmp_path: 
     model = OnnxModel(tmp_path / "model")
     assert model.contract.input.size_policy == "native"
     assert model.forward(np.zeros((2, 33, 71, 3), np.uint8)).shape == (2, 3, 33, 71)
+    # Larger images than a tile: compared as they are served, and calibrated on a part of them.
+    monkeypatch.setattr(tiling, "TILE", 288)
+    large = write_dataset(tmp_path / "large", scenes(1, STREET, (300, 500)), STREET)
+    assert [images["image"].shape for images in ValImages(model, large)] == [(1, 288, 288, 3)]
+    sizes = []
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: (
+            sizes.append(given[0].shape[-2:]) if hasattr(module, "segmentation_head") else None
+        )
+    )
+    checkpoint = load_for_export(tmp_path / "checkpoint", "native")
+    parity = measure_parity(checkpoint, model, tmp_path / "val", tmp_path / "large")
+    handle.remove()
+    assert parity.pixels > 300 * 500
+    assert parity.max_difference < 1e-4
+    assert max(height * width for height, width in sizes) <= 288**2
 
 
 def test_a_model_whose_weights_were_changed_is_caught(
