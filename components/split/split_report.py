@@ -103,8 +103,8 @@ def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]
     unsure = len(leaks) - certain
     if unsure:
         text = f"{_pairs_of(unsure, 'images numbered one after the other')} in different splits; "
-        text += "their pictures do not tell whether they are of one film: all of them are alike, "
-        text += "or too few are. If they are, group by sequence (group_pattern)."
+        text += "their pictures do not tell whether they are of one film, being all alike or "
+        text += "too few to compare. If they are, group by sequence (group_pattern)."
         found.append(("warning", text))
     return found + _missing_classes(facts, names)
 
