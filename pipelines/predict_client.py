@@ -1,5 +1,6 @@
 """The predictor's client: a file or a folder of images in, masks and overlays out."""
 
+import base64
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,23 @@ class Predictor:
             content=content,
             headers={"content-type": media_type},
         )
+
+    def predict_described(
+        self, content: bytes, threshold: float | None = None
+    ) -> tuple[dict[str, Any], bytes]:
+        """Returns what `predict` gives as json, and the mask, from one request.
+
+        Raises:
+            PredictorError: no answer, or a refusal; the server's reason is in the message.
+        """
+        reply = self._request(
+            "POST",
+            f"/v1/models/{self.model}:predict",
+            params={"output": "mask", **({"threshold": threshold} if threshold else {})},
+            json={"instances": [{"b64": base64.b64encode(content).decode()}]},
+        ).json()
+        (prediction,) = reply.pop("predictions")
+        return {**reply, **prediction}, base64.b64decode(prediction.pop("mask")["b64"])
 
     def facts(self) -> dict[str, Any]:
         """Returns what the server says of the model: digest, engine, classes; threshold if binary.

@@ -14,16 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.image_files import find_images
 from pipelines.ports import is_free_port
 from pipelines.predict_client import MEDIA_TYPES, Predictor
 from segmentor.errors import ConfigError, SegmentorError
-from segmentor.image_io import decode_image
+from segmentor.image_io import decode_image, read_header
 from segmentor.label_map import LabelClass, LabelMap
-from segmentor.masks import decode_mask, overlay
+from segmentor.masks import decode_mask, overlay, resize_mask
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 UPLOAD = "upload one"
+# What a browser can show of an image; Streamlit scales no picture down further.
+SHOWN_SIDE = 1460
 
 
 def serve_page(url: str, model: str, images: Path | None, port: int) -> int:
@@ -66,13 +72,13 @@ def show_page(url: str, model: str, images: Path | None) -> None:
     with st.sidebar:
         name, content = _choose_image(images)
         opacity = st.slider("mask", 0.0, 1.0, 0.5, 0.05, help="0 shows the image alone")
-    if not content:
+    if not name:
         st.info("Choose an image at the left.")
         return
     try:
         _show_prediction(url, model, name, content, opacity)
     except SegmentorError as error:
-        st.error(str(error))
+        st.error(_plain(str(error)))
 
 
 def _choose_image(images: Path | None) -> tuple[str, bytes]:
@@ -90,28 +96,47 @@ def _choose_image(images: Path | None) -> tuple[str, bytes]:
 def _show_prediction(url: str, model: str, name: str, content: bytes, opacity: float) -> None:
     import streamlit as st
 
-    media_type = MEDIA_TYPES.get(Path(name).suffix.lower(), "application/octet-stream")
+    size = read_header(content, name).size
     with Predictor(url, model) as predictor:
         facts = predictor.facts()
     threshold = _choose_threshold(facts["threshold"]) if "threshold" in facts else None
     # Streamlit comes here at every click: a moved opacity is no other prediction.
+    shown = st.cache_data(_shown_image, max_entries=8, show_spinner=False)(content, size)
     predict = st.cache_data(_predict, max_entries=8, show_spinner=False)
-    described, mask = predict(url, model, facts.get("digest", ""), content, media_type, threshold)
+    described, mask, small = predict(url, model, facts.get("digest", ""), content, threshold)
     label_map = _label_map(described)
-    picture = overlay(decode_image(content), decode_mask(mask, name), label_map, opacity)
-    st.image(picture, caption=_plain(name), width="stretch")
+    # Stretched to the page, a tall image would be many screens high.
+    width = "content" if size[0] > 2 * size[1] else "stretch"
+    st.image(overlay(shown, small, label_map, opacity), caption=_plain(name), width=width)
     st.download_button("Download the mask", mask, f"{Path(name).stem}.mask.png", "image/png")
     st.html(_class_table(described["classes"], label_map))
     st.caption(f"model {described['digest']}")
 
 
+def _shown_image(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Decodes an image to RGB uint8 (H, W, 3) of the size it is shown at."""
+    height, width = _shown_size(size)
+    pixels = decode_image(content, at_least=(height, width))
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, SHOWN_SIDE / max(size))
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
 def _predict(
-    url: str, model: str, digest: str, content: bytes, media_type: str, threshold: float | None
-) -> tuple[dict[str, Any], bytes]:
-    """Returns the description and the mask; `digest` tells what is kept of another model apart."""
+    url: str, model: str, digest: str, content: bytes, threshold: float | None
+) -> tuple[dict[str, Any], bytes, NDArray[np.uint8]]:
+    """Returns the description, the mask as PNG, and as uint8 (H, W) of the size it is shown at.
+
+    `digest` tells what is kept of another model apart.
+    """
     with Predictor(url, model) as predictor:
-        described = predictor.predict(content, media_type, "json", threshold).json()
-        return described, predictor.predict(content, media_type, "mask", threshold).content
+        described, mask = predictor.predict_described(content, threshold)
+    height, width = described["size"]
+    return described, mask, resize_mask(decode_mask(mask, "mask"), _shown_size((height, width)))
 
 
 def _class_table(classes: Sequence[dict[str, Any]], label_map: LabelMap) -> str:

@@ -18,10 +18,10 @@ import pytest
 from free_ports import free_port
 from red_model import write_red_model
 
-from pipelines.predictor_page import serve_page
+from pipelines.predictor_page import SHOWN_SIDE, _shown_image, serve_page
 from pipelines.predictor_process import running_predictor
 from segmentor.errors import ConfigError
-from segmentor.image_io import decode_image, encode_png
+from segmentor.image_io import decode_image, encode_jpeg, encode_png, read_header
 from segmentor.masks import decode_mask
 
 # A third of the picture is fully red, a third at 40 %, the rest black.
@@ -32,6 +32,15 @@ COLOUR_OF = "element => getComputedStyle(element).backgroundColor"
 IMAGE = np.zeros((120, 300, 3), np.uint8)
 IMAGE[:, :100, 0] = 255
 IMAGE[:, 100:200, 0] = 102
+
+
+# Files, and what the page says of them.
+UNUSUAL = [
+    ("row.png", encode_png(np.full((1, 3000, 3), 255, np.uint8)), "3,000"),
+    ("column.png", encode_png(np.full((4000, 1, 3), 255, np.uint8)), "4,000"),
+    ("empty.png", b"", "empty.png: no data, expected JPEG"),
+    ("text_.png", b"no image", "text_.png: data that is no image"),
+]
 
 
 @pytest.fixture
@@ -60,6 +69,23 @@ def test_a_busy_port_of_the_page_is_refused() -> None:
         other.listen()
         with pytest.raises(ConfigError, match="a port in use, expected a free one"):
             serve_page("http://127.0.0.1:9", "red", None, other.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((120, 300), (120, 300)),
+        ((1, 15_000), (1, SHOWN_SIDE)),
+        ((15_000, 1), (SHOWN_SIDE, 1)),
+        ((3000, 4000), (1095, SHOWN_SIDE)),
+    ],
+)
+def test_an_image_is_shown_no_larger_than_a_browser_can(
+    size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    for encode in (encode_png, encode_jpeg):
+        content = encode(np.full((*size, 3), 90, np.uint8))
+        assert _shown_image(content, read_header(content).size).shape == (*shown, 3)
 
 
 @pytest.mark.slow
@@ -91,10 +117,11 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(
         assert road.locator("span").evaluate(COLOUR_OF) == "rgb(128, 0, 0)"
         picture = page.locator("img").first.screenshot()
         page.screenshot(path=str(tmp_path / "page.png"))
+        assert predictions(predictor) == 1  # one request for one look
         with page.expect_download() as download:
             page.get_by_role("button", name="Download the mask").click()
         mask = decode_mask(Path(download.value.path()).read_bytes(), "mask")
-        name = download.value.suggested_filename
+        saved_as = download.value.suggested_filename
 
         asked = predictions(predictor)
         page.get_by_role("slider", name="mask").press("Home")
@@ -106,10 +133,18 @@ def test_an_image_is_uploaded_seen_and_its_mask_downloaded(
         assert float(slider.input_value()) == THRESHOLD
         slider.press("Home")  # 0.05
         road.filter(has_text="66.7%").wait_for()
+        assert predictions(predictor) == asked + 1
+
+        for name, content, text in UNUSUAL:
+            (tmp_path / name).write_bytes(content)
+            page.locator("input[type=file]").set_input_files(str(tmp_path / name))
+            page.get_by_text(text).last.wait_for()
+            page.wait_for_timeout(500)
+            page.screenshot(path=str(tmp_path / f"{name}.shot.png"))
+            assert page.get_by_text("Traceback").count() == 0
         browser.close()
 
-    assert predictions(predictor) > asked
-    assert name == "up_load_.mask.png"  # as the browser saves it
+    assert saved_as == "up_load_.mask.png"  # as the browser saves it
     np.testing.assert_array_equal(mask, (IMAGE[:, :, 0] == 255).astype(np.uint8))
     shown = decode_image(picture)
     middle, height = shown.shape[1] // 2, shown.shape[0] // 2
