@@ -7,6 +7,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from running_predictor import running_predictor
 
 from segmentor.contract import METADATA_KEY
@@ -14,6 +15,8 @@ from segmentor.image_io import encode_png
 from segmentor.onnx_model import OnnxModel
 from segmentor.training_reference import TrainingReference, histogram
 from serving.drift import LEAST, WINDOW, DriftWatch, stability_index
+from serving.prediction import PredictionRequest, predict
+from serving.served_model import ModelSource, load_model
 
 counts = st.lists(st.integers(0, 1000), min_size=10, max_size=10)
 
@@ -81,3 +84,15 @@ def test_the_metrics_page_shows_drift_against_the_training_images(informed_model
             if line.startswith('segmentor_drift_index{signal="brightness"}')
         )
         assert float(line.split()[-1]) > 1
+
+
+def test_masks_by_a_clients_own_threshold_are_not_counted(road_model, scene_png):
+    model = load_model(ModelSource("scene", str(road_model)))
+    count = "segmentor_image_brightness_count"
+    before = REGISTRY.get_sample_value(count)
+    for threshold in (0.001, 0.9):
+        predict(model, PredictionRequest((scene_png,), threshold=threshold))
+    assert REGISTRY.get_sample_value(count) == before
+    for threshold in (None, model.contract.threshold):
+        predict(model, PredictionRequest((scene_png,), threshold=threshold))
+    assert REGISTRY.get_sample_value(count) == before + 2

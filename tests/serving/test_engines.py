@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from prometheus_client import REGISTRY
+from running_predictor import running_predictor
 
 from segmentor.contract import METADATA_KEY
 from segmentor.errors import ContractError
@@ -70,6 +71,14 @@ def test_openvino_runs_native_models_at_changing_sizes(road_model):
     for size in ((33, 65), (64, 64), (1, 1)):
         image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
         np.testing.assert_allclose(forward(image), exact.forward(image), atol=1e-4)
+
+
+def test_replies_metadata_and_metrics_name_the_engine(street_model, scene_png, tmp_path):
+    with running_predictor(street_model, tmp_path, "--engine=openvino") as running:
+        assert running.client.get("/v2/models/scene").json()["platform"] == "onnx_openvino"
+        reply = running.client.post("/v1/models/scene:predict", content=scene_png)
+        assert (reply.status_code, reply.headers["x-segmentor-engine"]) == (200, "openvino")
+        assert 'engine="openvino"' in running.client.get("/metrics").text
 
 
 def test_openvino_reports_to_nobody(tmp_path):

@@ -100,6 +100,12 @@ def test_upload_replies_with_classes_and_run_lengths(predictor, scene_png, expec
         np.testing.assert_array_equal(coco.decode(entry["rle"]), expected == entry["index"])
 
 
+def test_lines_of_accept_are_one_list(predictor, scene_png):
+    headers = [("accept", "text/html"), ("accept", "application/json")]
+    reply = predictor.client.post("/v1/models/scene:predict", content=scene_png, headers=headers)
+    assert reply.headers["content-type"] == "application/json"
+
+
 def test_upload_replies_with_png_when_accept_asks(predictor, scene_png, expected):
     reply = predictor.client.post(
         "/predict", files={"file": scene_png}, headers={"accept": "image/png"}
