@@ -127,15 +127,16 @@ def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) 
 
 
 def _count_held(sets: NDArray[np.int64], units: Units, splits: int) -> NDArray[np.int64]:
-    """Counts samples, units, classes missing, and those missing of `splits` units or more.
+    """Counts samples, units, classes missing, those of `splits` units or more, and their units.
 
-    `sets` (S, U) has a 1 for each unit of a set; the result is (4, S).
+    `sets` (S, U) has a 1 for each unit of a set; the result is (5, S).
     """
     present = (units.classes > 0).astype(np.int64)
     absent = sets @ present == 0  # (S, K)
     common = absent[:, present.sum(axis=0) >= splits]
-    counts = (sets @ units.samples, sets.sum(axis=1), absent.sum(axis=1), common.sum(axis=1))
-    return np.stack(counts)
+    missed = absent @ present.sum(axis=0)
+    sizes = (sets @ units.samples, sets.sum(axis=1))
+    return np.stack((*sizes, absent.sum(axis=1), common.sum(axis=1), missed))
 
 
 def _best(held: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
@@ -143,15 +144,17 @@ def _best(held: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
 
     A key decides among those that all keys before it call the best.
 
-    `held` (4, splits, D) is what each split of each division has; train is the first split.
+    `held` (5, splits, D) is what each split of each division has; train is the first split.
     """
-    samples, members, missing, missing_common = held
+    samples, members, missing, missing_common, missed = held
     off = np.abs(samples - targets[:, None]).sum(axis=0)
     # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
     coarse = off // max(1, int(targets.sum()) // 10)
     is_empty = (members == 0).any(axis=0)
     best = np.arange(samples.shape[1])
-    for key in (is_empty, missing[0], coarse, missing_common.sum(axis=0), missing.sum(axis=0), off):
+    # Where as many classes miss somewhere, the rarer ones had better.
+    counts = (missing_common.sum(axis=0), missing.sum(axis=0), missed.sum(axis=0))
+    for key in (is_empty, missing[0], coarse, *counts, off):
         best = best[key[best] == key[best].min()]
     return int(best[0])
 
@@ -167,8 +170,8 @@ def _deal(
     wishes = np.zeros((len(SPLITS), present.shape[1]), np.bool_)
     wishes[wanted] = count >= len(wanted)
     wishes[0] = count > 0
-    has = np.stack([present[dealt == split].any(axis=0) for split in range(len(SPLITS))])
-    missing = int((wishes & ~has).sum())
+    has_dealt = np.stack([present[dealt == split].any(axis=0) for split in range(len(SPLITS))])
+    missing = int((wishes & ~has_dealt).sum())
     if not missing:
         return dealt
     room = np.maximum(targets, np.bincount(dealt, units.samples, len(SPLITS)).astype(np.int64))
@@ -181,10 +184,29 @@ def _deal(
             has = [present[divisions[-1] == split].any(axis=0) for split in range(len(SPLITS))]
             if not (wishes & ~np.stack(has)).any():
                 break
+    else:
+        fixed = _commonest_first(units, room, wishes & ~has_dealt)
+        divisions.append(_stratify(units, targets, ratios, wanted, fixed))
     held = [
         _count_held((np.stack(divisions) == s).astype(np.int64), units, len(wanted)) for s in wanted
     ]
     return divisions[_best(np.stack(held, axis=1), targets[wanted])]
+
+
+def _commonest_first(
+    units: Units, room: NDArray[np.int64], lacks: NDArray[np.bool_]
+) -> dict[int, int]:
+    """Gives each split a unit of each class that it lacks, the commonest first, while it fits."""
+    present, left = units.classes > 0, room.tolist()
+    fixed: dict[int, int] = {}
+    count = present.sum(axis=0)
+    for split, index in sorted(np.argwhere(lacks).tolist(), key=lambda wish: -count[wish[1]]):
+        fitting = np.flatnonzero(present[:, index] & (units.samples <= left[split])).tolist()
+        unit = next((unit for unit in fitting if unit not in fixed), None)
+        if unit is not None:
+            fixed[unit] = split
+            left[split] -= int(units.samples[unit])
+    return fixed
 
 
 def _stratify(

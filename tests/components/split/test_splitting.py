@@ -143,6 +143,17 @@ def test_classes_that_tie_are_in_each_split_for_every_seed(common: int, rare: in
         assert everywhere(present, assign_units(units, RATIOS, seed))
 
 
+@pytest.mark.parametrize(("common", "rare"), [(17, 3), (6, 3)], ids=["dealt", "all tried"])
+def test_where_one_of_two_classes_must_miss_it_is_the_rarer(common: int, rare: int) -> None:
+    classes = np.zeros((common + rare, 2), np.int64)
+    classes[:common, 0] = classes[common:, 1] = 1
+    for seed in range(5):
+        units = Units(np.ones(common + rare, np.int64), classes)
+        chosen = assign_units(units, (0.98, 0.01, 0.01), seed)
+        assert np.bincount(chosen).tolist() == [common + rare - 2, 1, 1]
+        assert chosen[common:].tolist() == [0] * rare
+
+
 def test_many_classes_in_many_units_are_spread_in_seconds() -> None:
     random = np.random.default_rng(0)
     present = random.random((5000, 250)) < 0.01
