@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from segmentor.object_store import ObjectUri
 from segmentor.onnx_model import INT8_FILE, OnnxModel
 from serving import engines
 from serving.engines import choose_engine
+from serving.openvino_engine import compile_forward
 from serving.served_model import ModelSource, load_model
 
 openvino = pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
@@ -71,6 +73,42 @@ def test_openvino_runs_native_models_at_changing_sizes(road_model):
     for size in ((33, 65), (64, 64), (1, 1)):
         image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
         np.testing.assert_allclose(forward(image), exact.forward(image), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_openvino_keeps_little_memory_for_the_sizes_it_has_seen(tmp_path):
+    # By default 300 sizes take some 130 MiB more, and there is no end.
+    write_convolutions(tmp_path / "model.onnx")
+    forward = compile_forward(tmp_path / "model.onnx", "f32", threads=1, streams=1)
+    for turn in range(430):
+        if turn == 130:
+            before = rss_mib()
+        forward(np.zeros((1, 32 + turn % 100 + 8 * (turn // 100), 232 - turn % 100, 3), np.uint8))
+    assert rss_mib() - before < 80
+
+
+def write_convolutions(path, count=16):
+    """Writes a chain of convolutions for images of any size."""
+    generator = np.random.default_rng(0)
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
+        node("Transpose", ["float"], ["x0"], perm=[0, 3, 1, 2]),
+    ]
+    weights = []
+    for turn in range(count):
+        weight = generator.normal(0, 0.1, (32, 32 if turn else 3, 3, 3)).astype(np.float32)
+        weights.append(onnx.numpy_helper.from_array(weight, f"w{turn}"))
+        nodes.append(node("Conv", [f"x{turn}", f"w{turn}"], [f"x{turn + 1}"], pads=[1] * 4))
+    image = value("image", onnx.TensorProto.UINT8, ["n", "h", "w", 3])
+    last = value(f"x{count}", onnx.TensorProto.FLOAT, ["n", 32, "h", "w"])
+    graph = onnx.helper.make_graph(nodes, "convolutions", [image], [last], weights)
+    versions = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=versions, ir_version=9), path)
+
+
+def rss_mib() -> float:
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
 def test_replies_metadata_and_metrics_name_the_engine(street_model, scene_png, tmp_path):
