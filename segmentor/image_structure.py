@@ -185,11 +185,10 @@ def _check_scans(content: bytes, frame: bytes, first: int, where: str) -> None:
         markers += 1
         scans += kind == _START_OF_SCAN
         if scans > allowed or markers > _MAX_MARKERS:
-            many = f"{scans} scans" if scans > allowed else f"{markers:,} markers"
             raise ImageError(
                 where,
-                f"a JPEG of {width} x {height} pixels and {many} or more",
-                f"at most {allowed} scans",
+                f"a JPEG of {width} x {height} pixels and {scans} scans, {markers:,} markers",
+                f"at most {allowed} scans, {_MAX_MARKERS:,} markers",
                 "save it again as a baseline JPEG",
             )
         first = found.end() + length

@@ -159,7 +159,7 @@ LONG_WORK = {
     ),
     "JPEG of many segments between its scans": (
         progressive(500, 100).replace(b"\xff\xda", b"\xff\xfe\0\2" * 2000 + b"\xff\xda"),
-        "markers",
+        "10,001 markers",
     ),
     "TIFF of one large tile": (tiled(16, 20_000), "tiles of 20000 x 20000"),
     "TIFF of one large tile, big-endian": (tiled(16, 20_000, 4, ">"), "tiles of 20000 x 20000"),
