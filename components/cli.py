@@ -178,6 +178,8 @@ def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path
 def output_file(path: Path) -> Iterator[Path]:
     """Yields a temporary file beside; renames it to `path` at the end, removes it on an error."""
     path = path.absolute()
+    if path.is_dir():
+        raise ConfigError(str(path), "a folder", "the path of a file")
     _make_parent(path)
     with _naming(path), unfinished_folder(path) as folder:
         yield folder / path.name

@@ -47,6 +47,14 @@ def test_an_output_below_a_file_is_an_error_in_one_line(
         pass
 
 
+def test_a_file_in_the_place_of_a_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=f"{tmp_path}: a folder, expected the path of a file"),
+        output_file(tmp_path),
+    ):
+        pass
+
+
 def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     precious = tmp_path / "project" / "thesis.docx"
     precious.parent.mkdir()
