@@ -62,7 +62,7 @@ RECIPES = {
         "processing.size=[224,288]",
         "processing.mean=[0.5,0.5,0.5]",
         "processing.std=[0.5,0.5,0.5]",
-        "training.epochs=10",
+        "training.epochs=12",
         "training.learning_rate=0.002",
         "training.encoder_learning_rate=0.3",
         *LIGHT,
