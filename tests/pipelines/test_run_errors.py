@@ -58,13 +58,15 @@ def test_a_zip_of_something_else_is_refused_with_the_formats_there_are(tmp_path:
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    exports = tmp_path / "exports"
+    exports.mkdir()
+    (exports / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
 
-    result = _segmentor("run", "--export", tmp_path / "cut.zip", "--output", tmp_path / "run")
+    result = _segmentor("run", "--export", exports / "cut.zip", "--output", tmp_path / "run")
 
     _assert_one_error(result, "download the export again")
     # Nothing is done that could be mixed up: another export may take the folder.
-    again = _segmentor("run", "--export", tmp_path, "--output", tmp_path / "run")
+    again = _segmentor("run", "--export", exports, "--output", tmp_path / "run")
     _assert_one_error(again, "a folder around cut.zip, expected the export itself; give that")
 
 
