@@ -83,7 +83,9 @@ def _problems(report: Report, quality: LabelQuality) -> None:
 def _classes(report: Report, quality: LabelQuality, unused: Sequence[str]) -> None:
     report.section("Classes")
     if unused:
-        names = ", ".join(f"'{name}'" for name in unused)
+        names = ", ".join(f"'{name}'" for name in unused[:LISTED])
+        if len(unused) > LISTED:
+            names += f" and {len(unused) - LISTED:,} more"
         it, one = ("it", "a label") if len(unused) == 1 else ("them", "labels")
         report.notice(
             f"Left out: {names}, {one} of the export that no image has. "
