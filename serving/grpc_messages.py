@@ -1,9 +1,11 @@
 """A V2 message of gRPC to a prediction and back; all of it in a worker thread, as bytes."""
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from numpy.typing import NDArray
 
@@ -13,8 +15,12 @@ from serving.protobuf_check import check_message
 from serving.refusals import BadInput
 from serving.served_model import ServedModel
 from serving.tensors import Tensor, check_output_names, output_tensors, read_pictures
+from serving.threshold import THRESHOLD, read_threshold
 
 _CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
+# InferParameter.double_param, which Triton's clients send and KServe's message does not have:
+# its number and wire type. Source: the Open Inference Protocol's grpc_service.proto of Triton.
+_DOUBLE = (4, 1)
 
 
 def infer(
@@ -35,7 +41,12 @@ def infer(
     check_version(request.model_name, request.model_version)
     names = check_output_names([output.name for output in request.outputs])
     pictures = read_pictures(_read_tensors(request), max_pixels)
-    wanted = PredictionRequest(pictures, wants_probability="probability" in names, is_stacked=True)
+    wanted = PredictionRequest(
+        pictures,
+        wants_probability="probability" in names,
+        threshold=read_threshold(_parameter(request.parameters, THRESHOLD)),
+        is_stacked=True,
+    )
     predictions = predict(served, wanted, max_pixels)
     reply = messages.ModelInferResponse(
         model_name=served.name, model_version=served.version, id=request.id
@@ -78,6 +89,20 @@ def _read_tensors(request: Any) -> list[Tensor]:
             values = list(contents)
             tensors.append(Tensor(item.name, datatype, shape, values=values))
     return tensors
+
+
+def _parameter(parameters: Any, name: str) -> Any:
+    """Returns a parameter's value, None where there is none, and no text where it has no value."""
+    if name not in parameters:
+        return None
+    parameter = parameters[name]
+    kind = parameter.WhichOneof("parameter_choice")
+    if kind is not None:
+        return getattr(parameter, kind)
+    for field in UnknownFieldSet(parameter):
+        if (field.field_number, field.wire_type) == _DOUBLE:
+            return struct.unpack("<d", struct.pack("<Q", field.data))[0]
+    return ""
 
 
 def _fill_contents(output: Any, datatype: str, array: NDArray[Any]) -> None:

@@ -2,22 +2,32 @@
 
 import base64
 import binascii
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serving.json_body import parse_json, read_numbers
+from serving.json_body import parse_json, read_numbers, read_parameters
 from serving.prediction import MAX_IMAGES, Picture
 from serving.refusals import BadInput, TooLarge
+from serving.threshold import THRESHOLD, read_threshold
 
 _FORMS = '{"image": {"b64": "<base64>"}} or an H x W x 3 list of RGB values 0..255'
 
 
-def read_instances(body: bytes) -> tuple[Picture, ...]:
-    """Reads the pictures of a V1 JSON body.
+@dataclass(frozen=True)
+class Instances:
+    """A V1 request: its pictures, and the threshold among its `parameters`."""
+
+    pictures: tuple[Picture, ...]
+    threshold: float | None
+
+
+def read_instances(body: bytes) -> Instances:
+    """Reads a V1 JSON body.
 
     Raises:
-        BadInput: not JSON, no instances, or an instance of another form.
+        BadInput: not JSON, no instances, an instance of another form, or no number as threshold.
         TooLarge: too many instances, or too many numbers in lists.
     """
     payload = parse_json(body)
@@ -26,7 +36,9 @@ def read_instances(body: bytes) -> tuple[Picture, ...]:
         raise BadInput(f"body: expected a JSON object with 'instances', a list of {_FORMS}")
     if len(instances) > MAX_IMAGES:
         raise TooLarge(f"{len(instances)} instances in one request, at most {MAX_IMAGES}")
-    return tuple(_read_instance(instance, index) for index, instance in enumerate(instances))
+    threshold = read_threshold(read_parameters(payload, "body").get(THRESHOLD))
+    pictures = (_read_instance(instance, index) for index, instance in enumerate(instances))
+    return Instances(tuple(pictures), threshold)
 
 
 def _read_instance(instance: Any, index: int) -> Picture:

@@ -38,6 +38,18 @@ def parse_json(body: bytes | memoryview) -> Any:
         raise BadInput(f"body: not JSON ({error})") from error
 
 
+def read_parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
+    """Returns the `parameters` of an object; it need not have any.
+
+    Raises:
+        BadInput: they are no object.
+    """
+    parameters = item.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise BadInput(f"{where}: expected 'parameters' as an object")
+    return parameters
+
+
 def read_numbers(value: Any, where: str) -> NDArray[np.float64]:
     """Makes an array of nested lists of numbers.
 

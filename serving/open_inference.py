@@ -14,27 +14,29 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serving.json_body import check_reply_values, parse_json
+from serving.json_body import check_reply_values, parse_json, read_parameters
 from serving.refusals import BadInput
 from serving.tensors import Tensor, check_output_names
+from serving.threshold import THRESHOLD, read_threshold
 
 HEADER_LENGTH = "inference-header-content-length"
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """A V2 request: its id, its tensors, and of each wanted output whether it goes out binary."""
+    """A V2 request; `outputs` says of each wanted one whether it goes out binary."""
 
     id: str | None
     tensors: tuple[Tensor, ...]
     outputs: dict[str, bool]
+    threshold: float | None
 
 
 def read_request(body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
     """Reads a V2 request; binary tensors are views of the body.
 
     Raises:
-        BadInput: malformed JSON, header, tensor or size.
+        BadInput: malformed JSON, header, tensor, size or threshold.
         TooLarge: too many numbers in lists.
     """
     view = memoryview(body)
@@ -48,7 +50,8 @@ def read_request(body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
         tensors.append(tensor)
     if end != len(body):
         raise BadInput(f"body: {len(body) - end} bytes after the last tensor")
-    return InferenceRequest(_read_id(head), tuple(tensors), _read_outputs(head))
+    threshold = read_threshold(read_parameters(head, "body").get(THRESHOLD))
+    return InferenceRequest(_read_id(head), tuple(tensors), _read_outputs(head), threshold)
 
 
 def write_reply(
@@ -112,7 +115,7 @@ def _read_tensor(item: dict[str, Any], view: memoryview, start: int) -> tuple[Te
         raise BadInput("inputs: expected 'name' and 'datatype' as strings")
     if not isinstance(shape, list) or not all(type(length) is int for length in shape):
         raise BadInput(f"input '{name[:40]}': expected 'shape' as a list of integers")
-    size = _parameters(item, f"input '{name[:40]}'").get("binary_data_size")
+    size = read_parameters(item, f"input '{name[:40]}'").get("binary_data_size")
     if "data" in item:
         if not isinstance(item["data"], list):
             raise BadInput(f"input '{name[:40]}': expected 'data' as a list")
@@ -127,21 +130,14 @@ def _read_tensor(item: dict[str, Any], view: memoryview, start: int) -> tuple[Te
 
 
 def _read_outputs(head: dict[str, Any]) -> dict[str, bool]:
-    default = _flag(_parameters(head, "body"), "binary_data_output", False)
+    default = _flag(read_parameters(head, "body"), "binary_data_output", False)
     asked: dict[str, bool] = {}
     for item in _objects(head, "outputs") if head.get("outputs") is not None else []:
         name = item.get("name")
         if not isinstance(name, str):
             raise BadInput("outputs: expected 'name' as a string")
-        asked[name] = _flag(_parameters(item, f"output '{name[:40]}'"), "binary_data", default)
+        asked[name] = _flag(read_parameters(item, f"output '{name[:40]}'"), "binary_data", default)
     return {name: asked.get(name, default) for name in check_output_names(tuple(asked))}
-
-
-def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
-    parameters = item.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise BadInput(f"{where}: expected 'parameters' as an object")
-    return parameters
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:

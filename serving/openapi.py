@@ -27,6 +27,16 @@ ERROR = {
         "message": {"type": "string", "description": "`/predict` alone: the error again."},
     },
 }
+_THRESHOLD = {
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "exclusiveMaximum": 1,
+    "description": "Binary models: foreground above it; the same as in the query.",
+}
+_WITH_PARAMETERS = {
+    "type": "object",
+    "properties": {"parameters": {"type": "object", "properties": {"threshold": _THRESHOLD}}},
+}
 _ERRORS = {
     "400": "The body, a header or a parameter is wrong.",
     "404": "No such model or version.",
@@ -85,11 +95,11 @@ def _bodies() -> dict[str, dict[str, Any]]:
         "properties": {"file": {**_BINARY, "description": "An encoded image."}},
     }
     images: dict[str, Any] = {media_type: {"schema": _BINARY} for media_type in _IMAGE_TYPES}
-    infer = {"application/json": {"schema": {"type": "object"}, "example": v2}}
+    infer = {"application/json": {"schema": _WITH_PARAMETERS, "example": v2}}
     return {
         "/v1/models/{model_name}:predict": {
             **images,
-            "application/json": {"schema": {"type": "object"}, "example": v1},
+            "application/json": {"schema": _WITH_PARAMETERS, "example": v1},
         },
         "/predict": {"multipart/form-data": {"schema": upload}},
         "/v2/models/{model_name}/infer": infer,

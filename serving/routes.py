@@ -28,6 +28,7 @@ from serving.request_body import discard_body, read_body, read_upload, while_con
 from serving.served_model import ServedModel
 from serving.settings import Limits
 from serving.tensors import output_tensors, read_pictures
+from serving.threshold import one_threshold
 
 Asked = Annotated[Output | None, Query(description="The form of the reply; else Accept says it.")]
 Threshold = Annotated[
@@ -74,7 +75,11 @@ class PredictRoutes:
         )
 
     async def infer_v2(
-        self, request: Request, model_name: str, model_version: str | None = None
+        self,
+        request: Request,
+        model_name: str,
+        model_version: str | None = None,
+        threshold: Threshold = None,
     ) -> Response:
         """Infers a V2 request: JSON, or JSON followed by binary tensors."""
         self.dataplane.check_version(model_name, model_version or "")
@@ -82,7 +87,7 @@ class PredictRoutes:
             request,
             model_name,
             read_body,
-            lambda model, body: self._tensors(model, body, request),
+            lambda model, body: self._tensors(model, body, request, threshold),
         )
 
     async def _answer(
@@ -120,17 +125,24 @@ class PredictRoutes:
     def _instances(
         self, model: ServedModel, body: bytes, output: Output, threshold: float | None
     ) -> Response:
-        wanted = request_for(read_instances(body), output, threshold, as_text=True)
+        asked = read_instances(body)
+        threshold = one_threshold(threshold, asked.threshold)
+        wanted = request_for(asked.pictures, output, threshold, as_text=True)
         predictions = predict(model, wanted, self.limits.max_pixels)
         label_map = model.contract.label_map
         described = [describe_with(prediction, output, label_map) for prediction in predictions]
         return _json({"predictions": described, **identity(model)})
 
-    def _tensors(self, model: ServedModel, body: bytes, request: Request) -> Response:
+    def _tensors(
+        self, model: ServedModel, body: bytes, request: Request, threshold: float | None
+    ) -> Response:
         asked = read_request(body, request.headers)
         pictures: tuple[Picture, ...] = read_pictures(asked.tensors, self.limits.max_pixels)
         wanted = PredictionRequest(
-            pictures, wants_probability="probability" in asked.outputs, is_stacked=True
+            pictures,
+            wants_probability="probability" in asked.outputs,
+            threshold=one_threshold(threshold, asked.threshold),
+            is_stacked=True,
         )
         predictions = predict(model, wanted, self.limits.max_pixels)
         head = {
