@@ -52,6 +52,10 @@ _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 # OpenCV's codes, after transposing: 0 turns the rows about, 1 the columns, -1 both.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+# Pillow takes 16 bytes a pixel of a WebP: libwebp's canvases for animations, and its own copies.
+_MAX_ANIMATED_PIXELS = 1 << 25
+# OpenCV reads no shorter WebP; what follows the image is ignored.
+_LEAST_WEBP_BYTES = 32
 # Larger images become an array band by band: Pillow's own copies would triple the memory.
 _BAND_PIXELS = 1 << 22
 
@@ -112,7 +116,8 @@ def decode_with_size(
             if at_least is not None and header.format == "JPEG":
                 height, width = at_least[::-1] if header.orientation in _TRANSPOSED else at_least
                 image.draft("RGB", (width, height))
-            pixels = _to_rgb(image)
+            is_still = header.format == "WEBP" and not _is_animated(content)
+            pixels = _webp_to_rgb(content) if is_still else _to_rgb(image)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise _undecodable(where, error) from error
         image.close()  # its memory goes before the array is turned
@@ -195,6 +200,10 @@ def _open(content: bytes, where: str, max_pixels: int) -> Image.Image:
     if width * height > max_pixels:
         image.close()
         raise ImageSizeError(where, f"{width} x {height} pixels", f"at most {max_pixels:,} pixels")
+    if image.format == "WEBP" and _is_animated(content) and width * height > _MAX_ANIMATED_PIXELS:
+        image.close()
+        found = f"an animated WebP of {width} x {height} pixels"
+        raise ImageSizeError(where, found, f"at most {_MAX_ANIMATED_PIXELS:,} pixels")
     check_run_length(image, content, where)
     return image
 
@@ -230,6 +239,21 @@ def _exif(image: Image.Image) -> bytes:
         return image.info.get("exif") or bytes.fromhex("".join(str(text).split("\n")[3:]))
     except ValueError:
         return b""
+
+
+def _is_animated(content: bytes) -> bool:
+    """Says whether a WebP is. Source: WebP container specification, extended file format."""
+    return content[12:16] == b"VP8X" and bool(content[20] & 2)
+
+
+def _webp_to_rgb(content: bytes) -> NDArray[np.uint8]:
+    """Decodes a still WebP by OpenCV: the same pixels in half the memory and the time."""
+    data = np.frombuffer(content.ljust(_LEAST_WEBP_BYTES, b"\0"), np.uint8)
+    # Turned it is with all other formats.
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError("damaged WebP data")
+    return np.asarray(pixels, np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
