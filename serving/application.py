@@ -15,7 +15,6 @@ from kserve.protocol.rest.v2_datamodels import (
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
-from starlette.types import ASGIApp
 
 from segmentor import __version__
 from serving.error_replies import add_error_replies
@@ -35,7 +34,7 @@ class _ModelMetadata(ModelMetadataResponse):
 
 def build_application(
     dataplane: HonestDataPlane, repository: FixedRepository, served: ServedModel, limits: Limits
-) -> ASGIApp:
+) -> RequestDoor:
     """Assembles the application.
 
     KServe's own application is not used: its middleware logs each request four times, its last

@@ -5,14 +5,21 @@ it accepts until the process has no file descriptor left, when it answers nobody
 """
 
 import asyncio
+import logging
 import re
 import resource
 import uuid
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving import logs
+from serving.metrics import REQUESTS
+
+logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 1 << 16
 # From the first byte of a request to the end of its headers; a new connection may idle as long.
@@ -48,6 +55,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection. What is neither the end of a head nor a piece of a body uses up a limit."""
 
     most_connections = MOST_CONNECTIONS
+    # Headers of what is refused here, before the application hears of it: the model's identity.
+    identity: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -150,11 +159,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            body = orjson.dumps({"error": message, "request_id": uuid.uuid4().hex})
-            head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write(head.encode("ascii") + body)
+            self._reply(status, message, uuid.uuid4().hex)
         self.transport.close()
+
+    def _reply(self, status: HTTPStatus, message: str, identifier: str) -> None:
+        body = orjson.dumps({"error": message, "request_id": identifier})
+        headers = [
+            *self.identity,
+            (b"x-request-id", identifier.encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+        head += [name + b": " + text for name, text in headers]
+        self.transport.write(b"\r\n".join([*head, b"", body]))
+        REQUESTS.labels("unknown", str(status.value)).inc()
+        client = (self.client or ("",))[0].removeprefix("::ffff:")
+        token = logs.request_id.set(identifier)
+        facts = {"route": "unknown", "status": status.value, "error": message, "client": client}
+        logger.info("request", extra=facts)
+        logs.request_id.reset(token)
 
     def _start_head_timer(self) -> None:
         self._stop_head_timer()

@@ -37,11 +37,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+def _is_not_told_twice(record: logging.LogRecord) -> bool:
+    """Drops uvicorn's line of what is no HTTP: ours has the request id that the client got."""
+    return record.getMessage() != "Invalid HTTP request received."
+
+
 def configure_logging(level: str) -> None:
     """Sends every logger's records to stderr as JSON; uvicorn's access log is ours instead."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)  # Pillow's, of damaged images
+    logging.getLogger("uvicorn.error").addFilter(_is_not_told_twice)
     for name in ("uvicorn.access", "kserve", "kserve.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -113,13 +113,12 @@ class PredictorServer(ModelServer):
 
     def _http_config(self) -> uvicorn.Config:
         BoundedHttpProtocol.most_connections, waiting = connection_limits()
+        application = build_application(
+            self.dataplane, self.model_repository_extension, self.served, self.settings.limits
+        )
+        BoundedHttpProtocol.identity = application.headers
         return uvicorn.Config(
-            build_application(
-                self.dataplane,
-                self.model_repository_extension,
-                self.served,
-                self.settings.limits,
-            ),
+            application,
             http=BoundedHttpProtocol,
             log_config=None,
             ws="none",

@@ -108,4 +108,4 @@ def test_decoding_takes_no_more_than_is_promised(tmp_path, channels):
     command = [sys.executable, "-c", PEAK, str(large), str(small)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
-    assert float(done.stdout) < MOST_BYTES_A_PIXEL + 0.5  # the runtime's own comings and goings
+    assert float(done.stdout) < MOST_BYTES_A_PIXEL + 1  # the runtime's own comings and goings

@@ -116,3 +116,38 @@ def test_probes_that_succeed_are_not_in_the_log(road_model, tmp_path):
         assert_refused(running.client.get("/v1/models/other"), 404)
     events = [json.loads(line) for line in running.log.read_text().splitlines()]
     assert [event["status"] for event in events if event["event"] == "request"] == [404]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),  # what a TLS client says first
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431),
+    ],
+)
+def test_what_is_refused_before_it_is_a_request_is_logged_and_counted_once(predictor, sent, code):
+    counter = f'segmentor_requests_total{{code="{code}",route="unknown"}}'
+    before = predictor.metric(counter)
+    reply = b""
+    with socket.create_connection(("127.0.0.1", predictor.http_port), timeout=60) as connection:
+        connection.sendall(sent)
+        while piece := connection.recv(4096):
+            reply += piece
+    head, _, body = reply.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ") for line in lines)
+    identifier = json.loads(body)["request_id"]
+    assert status.split()[1] == str(code)
+    assert headers["x-request-id"] == identifier
+    assert int(headers["content-length"]) == len(body)
+    innocent = predictor.client.get("/v2/health/live").headers
+    for name in ("model", "version", "digest", "engine"):
+        assert headers[f"x-segmentor-{name}"] == innocent[f"x-segmentor-{name}"]
+    assert predictor.metric(counter) == before + 1
+    log = predictor.log.read_text()
+    (line,) = [json.loads(line) for line in log.splitlines() if identifier in line]
+    assert (line["request_id"], line["status"], line["client"]) == (identifier, code, "127.0.0.1")
+    told = [json.loads(line) for line in log.splitlines() if "Invalid HTTP" in line]
+    assert all("request_id" in entry for entry in told)
