@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from serving.metrics import IN_FLIGHT, QUEUED, REFUSED
 from serving.refusals import Busy, NotReady, TimedOut
+from serving.sharing import at_work
 
 T = TypeVar("T")
 
@@ -170,5 +171,5 @@ def _timed(work: Callable[[], T], deadline: float) -> T:
     QUEUED.dec()
     if time.monotonic() > deadline:
         raise TimedOut("waited longer than the time limit")
-    with IN_FLIGHT.track_inprogress():
+    with IN_FLIGHT.track_inprogress(), at_work():
         return work()
