@@ -24,7 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import Row, cpu_seconds, load, median_row, row, rss_mib, running
-from serving_contenders import Encode, Server, servers
+from serving_callers import caller, in_process_path
+from serving_contenders import Server, servers
 from serving_report import OURS, Measured, plot, table, targets
 
 CONCURRENCY = (1, 2, 8)
@@ -80,17 +81,8 @@ def bare_network(model_dir: Path, images: list[bytes], arguments: argparse.Names
 
 
 def our_path(model_dir: Path, images: list[bytes], arguments: argparse.Namespace) -> Pass:
-    """Our inference path as a function: JPEG in, PNG out."""
-    from segmentor.inference import predict_mask
-    from segmentor.masks import encode_mask
-    from segmentor.onnx_model import OnnxModel
-
-    model = OnnxModel(model_dir, spinning=False)
-
-    def predict(jpeg: bytes) -> bytes:
-        return encode_mask(predict_mask(model.forward, model.contract, jpeg))
-
-    return in_process_pass("path", predict, images, arguments)
+    """JPEG in, mask PNG out, as the server does it but without a server."""
+    return in_process_pass("path", in_process_path(model_dir), images, arguments)
 
 
 def in_process_pass(
@@ -175,40 +167,6 @@ def served_engine(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", path)
     return connection.getresponse().headers.get("X-Segmentor-Engine", "")
-
-
-def caller(encode: Encode | str, port: int, grpc_port: int) -> Callable[[bytes], object]:
-    """A client with a connection of its own."""
-    if encode == "grpc":
-        return grpc_caller(grpc_port)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-
-    def call(jpeg: bytes) -> bytes:
-        path, body, headers = encode(jpeg)
-        connection.request("POST", path, body, headers)
-        reply = connection.getresponse()
-        content = reply.read()
-        if reply.status != 200:
-            raise RuntimeError(f"{reply.status} {content[:200]!r}")
-        return content
-
-    return call
-
-
-def grpc_caller(port: int) -> Callable[[bytes], object]:
-    import grpc
-    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
-    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
-
-    stub = services.GRPCInferenceServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
-
-    def call(jpeg: bytes) -> object:
-        request = messages.ModelInferRequest(model_name="scene")
-        request.inputs.add(name="image", datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(len(jpeg).to_bytes(4, "little") + jpeg)
-        return stub.ModelInfer(request)
-
-    return call
 
 
 if __name__ == "__main__":
