@@ -19,8 +19,6 @@ from components.convert_labels.image_finder import ImageFinder
 from segmentor.errors import ConfigError, DataError, SegmentorError
 from segmentor.name_table import NameTable
 
-EMPTY_POLICIES = ("negative", "skip", "fail")
-
 
 @dataclass(frozen=True)
 class Policies:
