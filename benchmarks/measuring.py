@@ -1,8 +1,13 @@
-"""How the benchmarks start a server, load it from threads, and read its CPU and memory."""
+"""The one harness: contenders take turns, and the medians of the ratios within a round count.
+
+A shared machine is a third faster at one moment than at the next, so whole runs one after the other
+compare moments. CPU time hardly depends on what else the machine does.
+"""
 
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import socket
 import statistics
@@ -10,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,81 +24,111 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measured case."""
+class Spent:
+    """One turn: what was done, and the seconds of wall clock and of CPU that it took."""
 
-    server: str
-    form: str
-    concurrency: int
-    requests_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_ms: float
-    peak_rss_mib: float
-    start_s: float
-    errors: int
-    idle_rss_mib: float = 0
-    engine: str = ""
-    # Requests/s as a share of our own path's, which ran just before: the median of the pairs.
-    of_path: float = 0
+    items: int
+    wall_s: float
+    cpu_s: float
+
+
+def start_clock() -> Callable[[int], Spent]:
+    """Start a clock of this process; what it returns stops it, given the items done."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda items: Spent(items, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def run_python(*arguments: str, items: int = 1) -> Spent:
+    """Run Python at the top of the repository; CPU time is that of the process and its children.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    before, stop = _children_cpu_s(), start_clock()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    return Spent(items, stop(items).wall_s, _children_cpu_s() - before)
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def take_turns(
+    contenders: Mapping[str, Callable[[], Spent]], rounds: int, warm_up: bool = False
+) -> dict[str, list[Spent]]:
+    """Let each contender work once a round, in a changing order.
+
+    Args:
+        contenders: By name.
+        rounds: That count.
+        warm_up: One round before, which does not.
+    """
+    turns: dict[str, list[Spent]] = {name: [] for name in contenders}
+    for turn in range(-warm_up, rounds):
+        for name in list(contenders)[:: 1 if turn % 2 else -1]:
+            spent = contenders[name]()
+            if turn >= 0:
+                turns[name].append(spent)
+    return turns
+
+
+def table(turns: Mapping[str, Sequence[Spent]], bases: Sequence[str], item: str) -> str:
+    """Medians as Markdown; ratios to each base are paired within the rounds."""
+    known = [base for base in bases if base in turns]
+    head = ["", f"{item}s/s", f"CPU ms a {item}"]
+    head += [f"of {base}{clock}" for base in known for clock in ("", " (CPU)")]
+    lines = [head, ["---"] * len(head)]
+    for name, spent in turns.items():
+        rate = statistics.median(one.items / one.wall_s for one in spent)
+        cpu = statistics.median(1000 * one.cpu_s / one.items for one in spent)
+        cells = [name, f"{rate:.1f}", f"{cpu:.1f}"]
+        for base in known:
+            pairs = list(zip(spent, turns[base], strict=True))
+            for clock in ("wall_s", "cpu_s"):
+                ratios = [
+                    getattr(other, clock) / other.items / (getattr(one, clock) / one.items)
+                    for one, other in pairs
+                ]
+                cells.append(f"{statistics.median(ratios):.2f}")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def load(
-    callables: list[Callable[[bytes], object]], images: list[bytes], seconds: float
-) -> tuple[list[float], float, int]:
-    """Calls from one thread each until the time is up; returns latencies, elapsed, errors."""
-    for call in callables:
-        call(images[0])
-    latencies: list[float] = []
-    errors = 0
+    calls: Sequence[Callable[[bytes], object]], images: Sequence[bytes], seconds: float
+) -> tuple[int, float]:
+    """Call from one thread each until the time is up; return how many replies, and seconds.
+
+    Raises:
+        RuntimeError: a call failed.
+    """
+    done, failures = [0] * len(calls), []
     started = time.perf_counter()
 
-    def loop(call: Callable[[bytes], object], offset: int) -> None:
-        nonlocal errors
-        turn = offset
-        while time.perf_counter() - started < seconds:
-            begun = time.perf_counter()
+    def loop(caller: int) -> None:
+        while time.perf_counter() - started < seconds and not failures:
             try:
-                call(images[turn % len(images)])
-                latencies.append(time.perf_counter() - begun)
-            except Exception as error:
-                errors += 1
-                print(repr(error)[:200], file=sys.stderr)
-            turn += 1
+                calls[caller](images[(caller + done[caller]) % len(images)])
+            except Exception as error:  # whatever a client raises ends the measurement
+                failures.append(repr(error)[:200])
+            done[caller] += 1
 
-    threads = [threading.Thread(target=loop, args=item[::-1]) for item in enumerate(callables)]
+    threads = [threading.Thread(target=loop, args=(caller,)) for caller in range(len(calls))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return latencies, time.perf_counter() - started, errors
-
-
-def row(
-    server: str,
-    form: str,
-    callers: int,
-    latencies: list[float],
-    elapsed: float,
-    cpu: float,
-    rss: float,
-    start_s: float,
-    errors: int,
-) -> Row:
-    ordered = sorted(latencies) or [float("nan")]
-    count = max(1, len(latencies))
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    figures = [count / elapsed, ordered[len(ordered) // 2] * 1e3, p99 * 1e3, cpu / count * 1e3]
-    return Row(server, form, callers, *(round(v, 1) for v in figures), rss, start_s, errors)
-
-
-def median_row(rows: list[Row]) -> Row:
-    middle = statistics.median_low([row.requests_s for row in rows])
-    return next(row for row in rows if row.requests_s == middle)
+    if failures:
+        raise RuntimeError(failures[0])
+    return sum(done), time.perf_counter() - started
 
 
 @contextlib.contextmanager
-def running(command: list[str], ready: str, model: Path) -> Iterator[tuple]:
+def running(command: Sequence[str], ready: str, model: Path) -> Iterator[tuple[int, int, int]]:
+    """Run a server; yield its process id, its HTTP port and its gRPC port once it is ready."""
     port, grpc_port = free_port(), free_port()
     filled = [part.format(port=port, grpc=grpc_port) for part in command]
     environment = {**os.environ, "BENCHMARK_MODEL": str(model.resolve())}
@@ -104,7 +139,9 @@ def running(command: list[str], ready: str, model: Path) -> Iterator[tuple]:
             if process.poll() is not None:
                 raise RuntimeError(f"{filled} ended with {process.returncode}")
             time.sleep(0.02)
-        yield process, port, grpc_port, round(time.perf_counter() - started, 2)
+        facts = f"ready after {time.perf_counter() - started:.2f} s, {rss_mib(process.pid)} MiB"
+        print(f"{' '.join(filled[:4])} ...: {facts}", file=sys.stderr)
+        yield process.pid, port, grpc_port
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -141,16 +178,17 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and of all below it, ended ones that were waited for included."""
     total = 0
     for member in family(pid):
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
+            total += sum(map(int, fields[11:15]))
     return total / TICKS
 
 
-def rss_mib(pid: int, field: str = "VmHWM:") -> float:
-    """Resident memory of a process and all below it: VmHWM at its peak, VmRSS now."""
+def rss_mib(pid: int, field: str = "VmRSS:") -> int:
+    """Resident memory of a process and all below it: VmRSS now, VmHWM at its peak."""
     total = 0.0
     for member in family(pid):
         with contextlib.suppress(OSError, IndexError):

@@ -1,173 +1,198 @@
-"""Measures the predictor against its own in-process path and against other servers.
+"""The predictor beside other servers of the same ONNX model: JPEG in, index-mask PNG out.
 
-One run on one machine: the same ONNX model, the same JPEGs, JPEG in and index-mask PNG out.
+    python -m benchmarks.serving --model DIR --images DIR [--only 'fast|FastAPI'] [--rounds 9]
 
-    python benchmarks/serving.py --model DIR --images DIR --test DATASET --output DIR
-
-The folder of the model is as deploy publishes it (model.onnx, model.int8.onnx, samples/). The peers
-get virtual environments of their own, below --environments. CPU a request (user and system time of
-the server and its children, from /proc) is the figure to compare on a machine that does other
-things as well. Takes some five minutes; --quick half a minute a server, and says less.
+The folder of the model is as deploy publishes it (model.onnx, model.int8.onnx, samples/). All
+servers stand ready and take turns of two seconds. The peers (peers/) get virtual environments of
+their own, below --environments.
 """
 
 import argparse
+import base64
+import contextlib
 import http.client
 import json
 import re
-import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from measuring import Row, cpu_seconds, load, median_row, row, rss_mib, running
-from serving_callers import caller, in_process_path
-from serving_contenders import Server, servers
-from serving_report import OURS, Measured, plot, table, targets
+from benchmarks.measuring import Spent, cpu_seconds, load, rss_mib, running, table, take_turns
+from benchmarks.peers.environments import peer_python
 
 CONCURRENCY = (1, 2, 8)
-# Measures one pass with so many callers.
-Pass = Callable[[int], Row]
+PEERS = Path(__file__).resolve().parent / "peers"
+V1 = "/v1/models/scene:predict"
+V2 = "/v2/models/scene/infer"
+BOUNDARY = "7d1c5b"
+PATH = "in-process path"
+
+# An encoded image -> path, body, headers.
+Encode = Callable[[bytes], tuple[str, bytes, dict[str, str]]]
+Call = Callable[[bytes], object]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder with model.onnx, as it is published")
     add("--images", type=Path, required=True, help="folder with JPEGs")
-    add("--test", type=Path, help="test set, on which the engines' IoU is measured")
-    add("--output", type=Path, required=True, help="folder for serving.json, .md and .png")
     add("--environments", type=Path, default=Path(".benchmark-environments"), help="of the peers")
-    add("--seconds", type=float, default=2, help="of each pass")
-    add("--passes", type=int, default=3, help="the median pass is reported")
-    add("--quick", action="store_true", help="one pass of a second each")
-    add("--only", default="", help="servers whose name this regular expression finds")
+    add("--only", default="", help="contenders whose name this regular expression finds")
+    add("--rounds", type=int, default=9)
+    add("--seconds", type=float, default=2, help="of each turn")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.seconds, arguments.passes = 1, 1
     images = [path.read_bytes() for path in sorted(arguments.images.glob("*.jpg"))]
-    rows: list[Row] = []
-    if re.search(arguments.only, "in-process"):
-        rows += bare_network(arguments.model, images, arguments)
-    for server in servers(arguments.model, arguments.environments):
-        if re.search(arguments.only, server.name):
-            is_exact = server.name == OURS
-            path = our_path(arguments.model, images, arguments) if is_exact else None
-            rows += measure_server(server, images, arguments, path)
-    iou = engine_iou(arguments.model, arguments.test) if arguments.test else {}
-    measured = Measured(rows, iou)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    values = {"rows": [asdict(row) for row in rows], "iou": iou}
-    (arguments.output / "serving.json").write_text(json.dumps(values, indent=1))
-    text = table(measured) + "\n" + targets(measured)
-    (arguments.output / "serving.md").write_text(text)
-    plot(measured, arguments.output / "serving.png")
-    print(text)
-    return 0
+    with contextlib.ExitStack() as stack:
+        ready = dict(contenders(arguments, stack))
+        for callers in CONCURRENCY:
+            turns = {
+                name: partial(turn, make_call, pid, callers, images, arguments.seconds)
+                for name, (make_call, pid) in ready.items()
+            }
+            measured = take_turns(turns, arguments.rounds)
+            print(f"\n{callers} callers\n\n{table(measured, (PATH, 'FastAPI'), 'request')}")
+        for name, (_, pid) in ready.items():
+            if pid:
+                print(f"{name}: {rss_mib(pid, 'VmHWM:')} MiB at its peak", file=sys.stderr)
 
 
-def bare_network(model_dir: Path, images: list[bytes], arguments: argparse.Namespace) -> list[Row]:
-    """The network alone, on pixels that are decoded already."""
-    from segmentor.inference import decode_for
+def contenders(
+    arguments: argparse.Namespace, stack: contextlib.ExitStack
+) -> Iterator[tuple[str, tuple[Callable[[], Call], int]]]:
+    """Start the servers; yield names, what makes a caller, and the process (0: this one)."""
+    predict = in_process(arguments.model)
+    yield PATH, (lambda: predict, 0)
+    for names, command, ready in servers(arguments.model, arguments.environments):
+        wanted = {name: form for name, form in names.items() if re.search(arguments.only, name)}
+        if not wanted:
+            continue
+        started = running(command(), ready, arguments.model)
+        pid, port, grpc_port = stack.enter_context(started)
+        for name, form in wanted.items():
+            make = partial(http_caller, form, port) if form else partial(grpc_caller, grpc_port)
+            yield name, (make, pid)
+
+
+def servers(
+    model: Path, environments: Path
+) -> Iterator[tuple[dict[str, Encode | None], Callable[[], list[str]], str]]:
+    """Yield names with the requests they get (None: gRPC), a command, and where to ask if ready.
+
+    A command is asked for when it is needed: a peer's makes its environment.
+    """
+    ours = [sys.executable, "-m", "serving", "--model_name=scene", "--log_level=WARNING"]
+    ours += [f"--model_dir={model}", "--http_port={port}", "--grpc_port={grpc}"]
+    exact: dict[str, Encode | None] = {
+        "Segmentor": image,
+        "Segmentor, multipart": partial(multipart, accept="image/png"),
+        "Segmentor, V2 binary": v2_binary,
+        "Segmentor, gRPC": None,
+    }
+    yield exact, lambda: ours, "/v2/health/ready"
+    for engine in ("openvino", "openvino-int8", "fast"):
+        command = [*ours, f"--engine={engine}"]
+        yield {f"Segmentor {engine}": image}, lambda own=command: own, "/v2/health/ready"
+
+    def peer(environment: str, file: str) -> Callable[[], list[str]]:
+        return lambda: [str(peer_python(environment, environments)), str(PEERS / file), "{port}"]
+
+    yield {"FastAPI": multipart}, peer("web", "fastapi_peer.py"), "/ready"
+    yield {"LitServe": multipart}, peer("web", "litserve_peer.py"), "/health"
+    yield {"BentoML": multipart}, peer("web", "bentoml_peer.py"), "/readyz"
+    yield {"MLServer": v2_base64}, peer("mlserver", "mlserver_peer.py"), "/v2/models/scene/ready"
+    stock = [sys.executable, str(PEERS / "kserve_peer.py"), "{port}"]
+    yield {"KServe stock": v1_base64}, lambda: stock, "/"
+
+
+def turn(
+    make_call: Callable[[], Call], pid: int, callers: int, images: list[bytes], seconds: float
+) -> Spent:
+    """One turn of a contender, after one request of each caller that does not count."""
+    calls = [make_call() for _ in range(callers)]
+    for call in calls:
+        call(images[0])
+    now = partial(cpu_seconds, pid) if pid else time.process_time
+    before = now()
+    replies, elapsed = load(calls, images, seconds)
+    return Spent(replies, elapsed, now() - before)
+
+
+def in_process(model_dir: Path) -> Call:
+    """What the server does, without a server."""
+    from segmentor.image_io import encode_index
+    from segmentor.inference import predict_mask
     from segmentor.onnx_model import OnnxModel
 
     model = OnnxModel(model_dir, spinning=False)
-    pixels = decode_for(model.contract, images[0])[0]
-    work = in_process_pass("session.run", lambda _: model.forward(pixels[None]), images, arguments)
-    return [median_row([work(callers) for _ in range(arguments.passes)]) for callers in CONCURRENCY]
+    return lambda jpeg: encode_index(predict_mask(model.forward, model.contract, jpeg))
 
 
-def our_path(model_dir: Path, images: list[bytes], arguments: argparse.Namespace) -> Pass:
-    """JPEG in, mask PNG out, as the server does it but without a server."""
-    return in_process_pass("path", in_process_path(model_dir), images, arguments)
+def http_caller(encode: Encode, port: int) -> Call:
+    """A client with a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def call(jpeg: bytes) -> bytes:
+        path, body, headers = encode(jpeg)
+        connection.request("POST", path, body, headers)
+        reply = connection.getresponse()
+        content = reply.read()
+        if reply.status != 200:
+            raise RuntimeError(f"{reply.status} {content[:200]!r}")
+        return content
+
+    return call
 
 
-def in_process_pass(
-    form: str, work: Callable[[bytes], object], images: list[bytes], arguments: argparse.Namespace
-) -> Pass:
-    """A function of the number of callers that measures one pass in this process."""
+def grpc_caller(port: int) -> Call:
+    import grpc
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
 
-    def measure(callers: int) -> Row:
-        before = time.process_time()
-        latencies, elapsed, errors = load([work] * callers, images, arguments.seconds)
-        cpu = time.process_time() - before
-        return row("in-process", form, callers, latencies, elapsed, cpu, 0, 0, errors)
+    stub = services.GRPCInferenceServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
 
-    return measure
+    def call(jpeg: bytes) -> object:
+        request = messages.ModelInferRequest(model_name="scene")
+        request.inputs.add(name="image", datatype="BYTES", shape=[1])
+        request.raw_input_contents.append(len(jpeg).to_bytes(4, "little") + jpeg)
+        return stub.ModelInfer(request)
 
-
-def measure_server(
-    server: Server, images: list[bytes], arguments: argparse.Namespace, path: Pass | None
-) -> list[Row]:
-    """All passes of one server; with `path`, our own path runs before each pass of its first form.
-
-    In turn, because a machine that does other things is slow at one moment and fast at the next.
-    """
-    rows: list[Row] = []
-    started = running(server.command, server.ready, arguments.model)
-    with started as (process, port, grpc_port, start_s):
-        engine = served_engine(port, server.ready)
-        idle = rss_mib(process.pid, "VmRSS:")
-
-        def measure(form: str, callers: int) -> Row:
-            before = cpu_seconds(process.pid)
-            callables = [caller(server.forms[form], port, grpc_port) for _ in range(callers)]
-            latencies, elapsed, errors = load(callables, images, arguments.seconds)
-            cpu = cpu_seconds(process.pid) - before
-            facts = (latencies, elapsed, cpu, rss_mib(process.pid), start_s, errors)
-            measured = row(server.name, form, callers, *facts)
-            return replace(measured, idle_rss_mib=idle, engine=engine)
-
-        for form in server.forms:
-            for callers in CONCURRENCY:
-                results, compared = [], []
-                for _ in range(arguments.passes):
-                    if path is not None:
-                        compared.append(path(callers))
-                    results.append(measure(form, callers))
-                if compared:
-                    pairs = zip(results, compared, strict=True)
-                    share = statistics.median(one.requests_s / own.requests_s for one, own in pairs)
-                    results = [replace(result, of_path=round(share, 3)) for result in results]
-                rows += [median_row(some) for some in (compared, results) if some]
-                print(rows[-1], file=sys.stderr, flush=True)
-            path = None
-    return rows
+    return call
 
 
-def engine_iou(model_dir: Path, test: Path) -> dict[str, float]:
-    """IoU on the test set of each engine that this processor runs, whether or not it agrees."""
-    from segmentor.dataset import Dataset
-    from segmentor.inference import decode_for, mask_of
-    from segmentor.metrics import confusion_matrix, dataset_iou
-    from segmentor.onnx_model import OnnxModel
-    from serving.engines import FASTEST_FIRST, compile_engine
-
-    model, dataset = OnnxModel(model_dir), Dataset(test)
-    forwards = {"onnxruntime": model.forward}
-    for engine in FASTEST_FIRST:
-        forwards[engine] = compile_engine(engine, model, threads=2, streams=1)
-    scores = {}
-    for engine, forward in forwards.items():
-        total = 0
-        for sample in dataset.iter_samples():
-            pixels, size = decode_for(model.contract, dataset.image_content(sample), sample.id)
-            mask = mask_of(forward, model.contract, pixels, size)
-            classes = len(model.contract.label_map)
-            total = total + confusion_matrix(dataset.mask(sample), mask, classes)
-        scores[engine] = dataset_iou(total, model.contract.is_binary)
-    return scores
+def image(jpeg: bytes) -> tuple[str, bytes, dict[str, str]]:
+    return V1, jpeg, {"Content-Type": "image/jpeg"}
 
 
-def served_engine(port: int, path: str) -> str:
-    """The engine that our predictor says it runs; empty of any other server."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
-    return connection.getresponse().headers.get("X-Segmentor-Engine", "")
+def multipart(jpeg: bytes, accept: str = "*/*") -> tuple[str, bytes, dict[str, str]]:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
+    head += "Content-Type: image/jpeg\r\n\r\n"
+    body = head.encode() + jpeg + f"\r\n--{BOUNDARY}--\r\n".encode()
+    content_type = f"multipart/form-data; boundary={BOUNDARY}"
+    return "/predict", body, {"Content-Type": content_type, "Accept": accept}
+
+
+def v1_base64(jpeg: bytes) -> tuple[str, bytes, dict[str, str]]:
+    body = json.dumps({"instances": [{"image": {"b64": base64.b64encode(jpeg).decode()}}]})
+    return V1, body.encode(), {"Content-Type": "application/json"}
+
+
+def v2_base64(jpeg: bytes) -> tuple[str, bytes, dict[str, str]]:
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    tensor |= {"data": [base64.b64encode(jpeg).decode()]}
+    tensor |= {"parameters": {"content_type": "base64"}}
+    return V2, json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
+
+
+def v2_binary(jpeg: bytes) -> tuple[str, bytes, dict[str, str]]:
+    element = len(jpeg).to_bytes(4, "little") + jpeg
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    tensor |= {"parameters": {"binary_data_size": len(element)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    return V2, head + element, {"Inference-Header-Content-Length": str(len(head))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,6 +10,7 @@ import errno
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,34 +19,38 @@ from pathlib import Path
 from types import FrameType
 
 from components.executor_output import Metadata, write_executor_output
+from components.help_pages import HelpFormatter
+from components.missing_extra import explain
 from components.unfinished_output import LOCK, partial_prefix, unfinished_folder
 from segmentor.errors import ConfigError, SegmentorError
 
 # Metadata of each output artifact by name.
 ArtifactMetadata = Mapping[str, Metadata]
 
+EXIT_USAGE = 2
 EXIT_KNOWN_ERROR = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-# One of these is in every folder that a step writes, whatever else is.
+# Every folder that a step writes holds at least one of these.
 _WRITTEN_BY_A_STEP = (
-    "samples.jsonl",
+    "samples.jsonl*",
     "contract.json",
     "evaluation.json",
     "model.onnx",
     "deployment.json",
+    "images.csv",
     "**/events.out.tfevents.*",
 )
-# A disk, or its quota.
+# The disk is full, or its quota.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def step_parser(step: str, description: str) -> argparse.ArgumentParser:
-    """Makes the parser of a step, with the flag that KFP's task needs."""
+    """Create the parser of a step, with the flag that KFP's task needs."""
     parser = argparse.ArgumentParser(
         prog=f"python -m components.{step}",
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -57,25 +62,40 @@ def step_parser(step: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_paths(parser: argparse.ArgumentParser, **paths: str) -> None:
+    """Add a required flag for each input or output: its name, and what it is."""
+    for name, what in paths.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, help=what)
+
+
 def run_step(
     parser: argparse.ArgumentParser,
     work: Callable[[argparse.Namespace], ArtifactMetadata],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parses, works, reports; returns the exit code.
+    """Parse, work, report; return the exit code.
 
     Args:
         parser: The step's parser.
         work: The step. It imports what is heavy, writes its outputs, and returns the metadata of
             its output artifacts by name. Non-finite numbers are dropped: the cluster refuses them.
-        argv: Without the program's name; None takes the process's own.
+        argv: Arguments without the program's name; None takes the process's own.
     """
     arguments = parser.parse_args(argv)
     return guarded(lambda: _run(arguments, work))
 
 
+def refuse_dashes(argv: Sequence[str]) -> None:
+    """End with one line if a Hydra override is written as a flag: no flag has a dot in its name."""
+    for argument in argv:
+        if re.match(r"--\w+(\.\w+)+(=|$)", argument):
+            override = argument.removeprefix("--")
+            _complain(f"{argument}: found an override with dashes, expected {override}")
+            raise SystemExit(EXIT_USAGE)
+
+
 def guarded(work: Callable[[], None]) -> int:
-    """Runs `work` behind the door: known errors become one line and exit code 3."""
+    """Run `work` so that known errors become one line and exit code 3."""
     logging.basicConfig(
         level=os.environ.get("SEGMENTOR_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -84,7 +104,7 @@ def guarded(work: Callable[[], None]) -> int:
     ended = False
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
-        # As an exception, so that temporary outputs are removed on the way out.
+        # An exception, so that temporary outputs are removed on the way out.
         nonlocal ended
         ended = True
         raise SystemExit(EXIT_TERMINATED)
@@ -92,16 +112,20 @@ def guarded(work: Callable[[], None]) -> int:
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         work()
-    except ImportError:
-        # The import of compiled code that the exception above fell into makes this of it.
+    except ImportError as error:
+        # Raised during the import of compiled code, the exception above becomes an ImportError.
         if ended:
             return EXIT_TERMINATED
-        raise
+        line = explain(error) if isinstance(error, ModuleNotFoundError) else None
+        if line is None:
+            raise
+        _complain(line)
+        return EXIT_KNOWN_ERROR
     except SegmentorError as error:
         _complain(_one_line(str(error)))
         return EXIT_KNOWN_ERROR
     except OSError as error:
-        # A full disk, a forbidden folder or a missing file is the user's to mend, not a bug.
+        # A full disk, a forbidden folder or a missing file is not a bug: the user can fix it.
         if error.errno not in (*_FULL, errno.EACCES, errno.EROFS, errno.ENOENT):
             raise
         where = error.filename or "output"
@@ -117,10 +141,10 @@ def guarded(work: Callable[[], None]) -> int:
 
 @contextlib.contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling; renames it to `path` at the end, removes it on an error.
+    """Yield a temporary sibling; rename it to `path` at the end, remove it on an error.
 
     Raises:
-        ConfigError: `path` holds files that no step has written: they would be lost.
+        ConfigError: `path` holds files that no step has written, which would be lost.
     """
     refuse_foreign_folder(path)
     path = path.absolute()
@@ -134,7 +158,7 @@ def output_folder(path: Path) -> Iterator[Path]:
 
 
 def refuse_foreign_folder(path: Path) -> None:
-    """Refuses an output folder that is there and is no earlier output; call it before long work.
+    """Refuse an existing output folder unless it is an earlier output; call it before long work.
 
     Raises:
         ConfigError: it holds other files.
@@ -152,7 +176,7 @@ def refuse_foreign_folder(path: Path) -> None:
 
 
 def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path]) -> None:
-    """Refuses an output folder that is, or holds, another path of the step; call it before work.
+    """Refuse an output folder that is, or holds, another path of the step; call it before work.
 
     Args:
         folders: The folders that are replaced, by flag.
@@ -176,7 +200,7 @@ def refuse_shared_folders(folders: Mapping[str, Path], others: Mapping[str, Path
 
 @contextlib.contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary file beside; renames it to `path` at the end, removes it on an error."""
+    """Yield a temporary file; rename it to `path` at the end, remove it on an error."""
     path = path.absolute()
     if path.is_dir():
         raise ConfigError(str(path), "a folder", "the path of a file")
@@ -195,7 +219,7 @@ def _make_parent(path: Path) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Names the output in errors of a full disk, which know no file, or know the temporary one."""
+    """Name the output in full-disk errors, which name no file, or the temporary one."""
     try:
         yield
     except OSError as error:
@@ -222,7 +246,7 @@ def _is_finite(value: object) -> bool:
 
 
 def _complain(message: str) -> None:
-    # A log on a full disk takes no message; the exit code still tells what happened.
+    # A log on a full disk takes no message; the exit code still says what happened.
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr)
 

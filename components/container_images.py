@@ -1,6 +1,6 @@
 """The container images of the steps: the defaults of the pipeline's image parameters."""
 
-VERSION = "0.1.0"  # of this package; a test holds it to pyproject.toml
+VERSION = "0.1.0"  # this package's version; a test compares it with pyproject.toml
 
 DATA = f"segmentor-data:{VERSION}"
 TRAINER = f"segmentor-trainer:{VERSION}"

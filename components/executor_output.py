@@ -1,6 +1,6 @@
 """KFP's ExecutorOutput: the file from which the backend takes output artifacts and their metadata.
 
-Always written, with every output artifact: kfp.local collects artifacts from nowhere else.
+It is always written, with every output artifact, because kfp.local finds them nowhere else.
 """
 
 import json
@@ -10,20 +10,20 @@ from pathlib import Path
 from segmentor.errors import ConfigError
 
 Scalar = str | int | float | bool
-# Scalars, but for the confusion matrix of a ClassificationMetrics, which KFP wants nested: its
-# page reads it, no step does (what is nested comes back to a step in another form).
+# Scalars, except for the confusion matrix of a ClassificationMetrics: KFP's page needs it nested.
+# No step may read it, because nested values come back in another form.
 Metadata = Mapping[str, Scalar | dict[str, object] | list[object]]
 
 
 def write_executor_output(executor_input: str, metadata: Mapping[str, Metadata]) -> None:
-    """Writes the ExecutorOutput to the path that the ExecutorInput names.
+    """Write the ExecutorOutput to the path that the ExecutorInput names.
 
     Args:
         executor_input: The JSON that KFP put in place of '{{$}}'.
-        metadata: That of each output artifact; those without any may be left out.
+        metadata: The metadata of each output artifact; those without any may be left out.
 
     Raises:
-        ConfigError: the text is no ExecutorInput, or `metadata` names an unknown output.
+        ConfigError: the text is not an ExecutorInput, or `metadata` names an unknown output.
     """
     try:
         outputs = json.loads(executor_input)["outputs"]

@@ -1,7 +1,7 @@
-"""The folder beside an output in which it is made, and the end of those whose process was killed.
+"""The temporary folder beside an output, and the removal of those whose process was killed.
 
-Its lock tells whether somebody still works in it: the kernel drops a lock with the last process
-that holds it, whatever killed it and whichever container it was in. Process ids would not do: each
+A lock shows whether somebody still works in a folder: the kernel releases it when the last process
+that holds it ends, however it ends and in whichever container. Process ids would not work: each
 container counts its own, and pods may share the folder.
 """
 
@@ -13,22 +13,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# Taken out before the folder becomes the output.
+# Removed before the folder becomes the output.
 LOCK = ".lock"
-# One under each kernel, the same in all its containers.
+# Each boot of a kernel has its own, which all its containers see.
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def partial_prefix(path: Path) -> Path:
-    """What the names of all unfinished folders of an output begin with."""
+    """Return how the names of all unfinished folders of an output begin."""
     return path.parent / f".{path.name}.partial-"
 
 
 @contextlib.contextmanager
 def unfinished_folder(path: Path) -> Iterator[Path]:
-    """Yields a new, locked folder beside `path`, and removes what is left of it at the end.
+    """Yield a new, locked folder beside `path`, and remove it at the end if it is still there.
 
-    Those that killed processes have left in the parent folder are removed first.
+    Folders that killed processes left in the parent folder are removed first.
     """
     remove_leftovers(path.parent)
     folder = Path(f"{partial_prefix(path)}{secrets.token_hex(4)}")
@@ -42,10 +42,10 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
 
 @functools.cache
 def remove_leftovers(parent: Path) -> None:
-    """Removes unfinished folders whose process is certainly dead; once, for it looks at every name.
+    """Remove unfinished folders whose process is certainly dead; once, because it reads every name.
 
-    What was written under another kernel stays, on a shared disk or before a restart: file systems
-    need not carry locks from one to the other. So does what has no lock.
+    Folders written under another kernel (on a shared disk, or before a restart) stay, because file
+    systems need not share locks between kernels. So do folders without a lock.
     """
     for folder in parent.glob(".*.partial-*"):
         with contextlib.suppress(OSError), (folder / LOCK).open("rb+") as lock:
@@ -56,7 +56,7 @@ def remove_leftovers(parent: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; it gets its name when it is held, so that nobody finds it free."""
+    """Hold the folder's lock, which gets its name once it is held: nobody finds it free."""
     nameless = folder / f"{LOCK}.new"
     with nameless.open("xb") as lock:
         lock.write(_kernel())
@@ -64,7 +64,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             nameless.rename(folder / LOCK)
-        except OSError:  # a file system without locks: nobody can tell when it is left
+        except OSError:  # a file system without locks: nobody can tell when the folder is abandoned
             nameless.unlink()
         yield
 

@@ -1,4 +1,4 @@
-# What convert_labels, split, deploy, summarise and choose run in: no torch.
+# What convert_labels, split, deploy, choose, propose and predict_batch run in: no torch.
 # Build from the repository's root; images/build.sh builds all three.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -32,12 +32,17 @@ FROM dependencies AS source
 # Only what these steps may import; segmentor/nn needs torch and stays out.
 WORKDIR /app
 COPY segmentor/*.py segmentor/*.j2 segmentor/
+COPY segmentor/cvat segmentor/cvat
+COPY segmentor/ranking segmentor/ranking
 COPY components/*.py components/
 COPY components/convert_labels components/convert_labels
 COPY components/split components/split
 COPY components/deploy components/deploy
-COPY components/summarise components/summarise
+# deploy's gate has export's limits, and its check looks at export's options.
+COPY components/export/options.py components/export/
 COPY components/choose components/choose
+COPY components/propose components/propose
+COPY components/predict_batch components/predict_batch
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE_IMAGE}
@@ -54,7 +59,7 @@ USER 1000:0
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="segmentor-data" \
-      org.opencontainers.image.description="Segmentor's steps convert_labels, split, deploy, summarise and choose" \
+      org.opencontainers.image.description="Segmentor's steps convert_labels, split, deploy, choose, propose and predict_batch" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -40,6 +40,8 @@ FROM dependencies AS source
 # Only what the predictor may import; segmentor/nn needs torch and stays out.
 WORKDIR /app
 COPY segmentor/*.py segmentor/*.j2 segmentor/
+# The gateway for CVAT encodes shapes.
+COPY segmentor/cvat/__init__.py segmentor/cvat/shapes.py segmentor/cvat/
 COPY serving serving
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 

@@ -37,7 +37,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM dependencies AS source
 # Only what these steps may import.
 WORKDIR /app
-COPY segmentor segmentor
+COPY segmentor/*.py segmentor/*.j2 segmentor/
+COPY segmentor/nn segmentor/nn
 COPY components/*.py components/
 COPY components/train components/train
 COPY components/evaluate components/evaluate

@@ -1,107 +1,109 @@
-"""Compiles the pipelines to the files that are committed beside this module."""
+"""Compile the pipelines to the files that are committed beside this module."""
 
 import contextlib
+import pkgutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.container_images import DATA, TRAINER
-from pipelines.cluster_values import is_image
+from components.container_images import DATA, PREDICTOR, TRAINER
+from components.kubernetes_names import is_image
 from segmentor.errors import ConfigError
 
 FOLDER = Path(__file__).parent
 SEGMENTATION_YAML = FOLDER / "segmentation.yaml"
 SWEEP_YAML = FOLDER / "sweep.yaml"
+LABELLING_YAML = FOLDER / "labelling.yaml"
+PREDICT_BATCH_YAML = FOLDER / "predict_batch.yaml"
+# The function that is compiled to each of them.
+PIPELINES = {
+    SEGMENTATION_YAML: "pipelines.segmentation:segmentation",
+    SWEEP_YAML: "pipelines.sweep:sweep",
+    LABELLING_YAML: "pipelines.labelling:labelling",
+    PREDICT_BATCH_YAML: "pipelines.predict_batch:predict_batch_pipeline",
+}
 
 
-def compile_segmentation(path: Path = SEGMENTATION_YAML, registry: str = "") -> Path:
-    """Compiles the segmentation pipeline; returns where it was written.
+def compile_pipeline(committed: Path, path: Path, registry: str = "", **options: Any) -> Path:
+    """Compile one of the pipelines; return where it was written.
 
     Args:
+        committed: A key of PIPELINES.
         path: The YAML file.
         registry: Where the default container images are; empty leaves their names bare.
+        options: Of KFP's compiler.
 
     Raises:
-        ConfigError: a registry that is none.
+        ConfigError: the registry is not a valid name.
     """
-    from pipelines.segmentation import segmentation
+    from kfp import compiler
 
-    return _compile(segmentation, path, registry)
-
-
-def compile_sweep(path: Path = SWEEP_YAML, registry: str = "") -> Path:
-    """Compiles the sweep; as compile_segmentation."""
-    from pipelines.sweep import sweep
-
-    return _compile(sweep, path, registry)
+    function = _function(committed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    defaults = _image_defaults(function, registry)
+    compiler.Compiler().compile(function, str(path), pipeline_parameters=defaults, **options)
+    return path
 
 
 @contextlib.contextmanager
 def with_registry(pipeline: Path, registry: str) -> Iterator[Path]:
-    """Gives one of the two pipelines with its default images in a registry, while it is needed.
+    """Yield one of the pipelines, compiled with its default images in a registry.
 
     Args:
-        pipeline: SEGMENTATION_YAML or SWEEP_YAML.
-        registry: As compile_segmentation; empty gives the committed file.
+        pipeline: A key of PIPELINES.
+        registry: As compile_pipeline; empty gives the committed file.
     """
     if not registry:
         yield pipeline
         return
-    compiling = {SEGMENTATION_YAML.name: compile_segmentation, SWEEP_YAML.name: compile_sweep}
     with tempfile.TemporaryDirectory() as folder:
-        yield compiling[pipeline.name](Path(folder) / pipeline.name, registry)
+        yield compile_pipeline(pipeline, Path(folder) / pipeline.name, registry)
 
 
-def compile_manifest(
-    pipeline: Any, path: Path, version: str, namespace: str = "", registry: str = ""
-) -> Path:
-    """Compiles a pipeline to Kubernetes manifests: a Pipeline and a PipelineVersion.
+def compile_manifest(committed: Path, path: Path, version: str, registry: str = "") -> Path:
+    """Compile a pipeline to Kubernetes manifests: a Pipeline and a PipelineVersion.
 
     For a KFP whose API server keeps pipelines in Kubernetes; kubectl applies them.
 
     Args:
-        pipeline: `segmentation` or `sweep`.
+        committed: A key of PIPELINES.
         path: The YAML file.
         version: Name of the version; a Kubernetes name when its dots are dashes.
-        namespace: Of both; empty leaves it to kubectl.
-        registry: Where the default container images are; empty leaves their names bare.
+        registry: As compile_pipeline.
     """
-    from kfp import compiler
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
     options = KubernetesManifestOptions(
-        pipeline_name=pipeline.name,
+        pipeline_name=_function(committed).name,
         pipeline_version_name=version.replace(".", "-"),
-        # By which submit finds it.
+        # submit finds the version by this name.
         pipeline_version_display_name=version,
-        namespace=namespace or None,
         include_pipeline_manifest=True,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(
-        pipeline,
-        str(path),
-        pipeline_parameters=_image_defaults(registry),
+    return compile_pipeline(
+        committed,
+        path,
+        registry,
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=options,
     )
-    return path
 
 
-def _image_defaults(registry: str) -> dict[str, str]:
-    """Returns the defaults of the image parameters: what a form in the pipelines UI starts with."""
+def _function(committed: Path) -> Any:
+    return pkgutil.resolve_name(PIPELINES[committed])
+
+
+def _image_defaults(pipeline: Any, registry: str) -> dict[str, str]:
+    """Return the defaults of the image parameters: what a form in the pipelines UI starts with."""
     if not registry:
         return {}
-    images = {"data_image": f"{registry}/{DATA}", "trainer_image": f"{registry}/{TRAINER}"}
+    images = {
+        "data_image": f"{registry}/{DATA}",
+        "trainer_image": f"{registry}/{TRAINER}",
+        "predictor_image": f"{registry}/{PREDICTOR}",
+    }
     if not all(map(is_image, images.values())):
         raise ConfigError("--registry", f"'{registry}'", "a registry ('registry.example/vision')")
-    return images
-
-
-def _compile(pipeline: Any, path: Path, registry: str) -> Path:
-    from kfp import compiler
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(path), pipeline_parameters=_image_defaults(registry))
-    return path
+    declared = pipeline.pipeline_spec.root.input_definitions.parameters
+    return {name: image for name, image in images.items() if name in declared}

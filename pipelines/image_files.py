@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from segmentor.errors import DataError
+from segmentor.errors import DataError, Problem
 from segmentor.image_io import EXTENSIONS
 
 T = TypeVar("T")
 
 
 def predict_each(source: Path, output: Path, predict: Callable[[Path, Path], T]) -> Iterator[T]:
-    """Predicts every image of a file or folder; yields what `predict` returns.
+    """Predict every image of a file or folder; yield what `predict` returns.
 
     Args:
         source: An image, or a folder of images.
@@ -19,7 +19,7 @@ def predict_each(source: Path, output: Path, predict: Callable[[Path, Path], T])
         predict: Takes an image's path and that target.
 
     Raises:
-        DataError: no image at `source`, or, after all others are done, images that are no good.
+        DataError: no image at `source`, or, after the others are done, unreadable images.
     """
     images = find_images(source)
     root = source if source.is_dir() else source.parent
@@ -28,14 +28,14 @@ def predict_each(source: Path, output: Path, predict: Callable[[Path, Path], T])
         try:
             yield predict(image, output / image.relative_to(root))
         except DataError as error:
-            problems.append(str(error))
+            problems.append(Problem.of(str(image.relative_to(root)), error))
     if problems:
         remedy = "the other images are done" if len(problems) < len(images) else ""
         raise DataError.collected(str(source), problems, remedy)
 
 
 def find_images(source: Path) -> list[Path]:
-    """Returns the file itself, or every image below a folder, sorted.
+    """Return the file itself, or every image below a folder, sorted.
 
     Raises:
         DataError: nothing there, or two images whose results would have one name.

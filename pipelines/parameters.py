@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,14 +11,18 @@ from typing import Any
 
 import yaml
 
+from pipelines.early_checks import check_options
+from segmentor.booleans import read_boolean
 from segmentor.errors import ConfigError
 
 Value = str | int | float | bool | list[Any] | dict[str, Any]
+# Their values are paths, or URIs of an object store.
+PATH_PARAMETERS = ("source", "images", "label_map")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter as the pipelines UI shows it; `type` is KFP's own name ('NUMBER_INTEGER')."""
+    """A pipeline parameter; `type` is KFP's name ('NUMBER_INTEGER')."""
 
     name: str
     type: str
@@ -26,19 +31,21 @@ class Parameter:
 
     @property
     def is_required(self) -> bool:
-        """True when a run must give it."""
+        """Return True when a run must give it."""
         return self.default is None
 
 
 @lru_cache
 def load_pipeline(path: Path) -> dict[str, Any]:
-    """Returns the pipeline specification, the first document of a compiled YAML file.
+    """Return the pipeline specification, the first document of a compiled YAML file.
 
     Raises:
         ConfigError: no such file, or not a compiled pipeline.
     """
     try:
-        specification = next(yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
+        specification: dict[str, Any] = next(
+            yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        )
         specification["root"]["dag"]
     except FileNotFoundError:
         raise ConfigError(str(path), "no such file", "a compiled pipeline") from None
@@ -48,7 +55,7 @@ def load_pipeline(path: Path) -> dict[str, Any]:
 
 
 def pipeline_parameters(path: Path) -> dict[str, Parameter]:
-    """Returns the parameters of a compiled pipeline by name."""
+    """Return the parameters of a compiled pipeline by name."""
     definitions = load_pipeline(path)["root"].get("inputDefinitions", {}).get("parameters", {})
     return {
         name: Parameter(
@@ -62,7 +69,7 @@ def pipeline_parameters(path: Path) -> dict[str, Parameter]:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Reads `name=value` texts, as a command line gives them.
+    """Read `name=value` texts, as a command line gives them.
 
     Raises:
         ConfigError: a text without '=', or a name twice.
@@ -78,15 +85,18 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Value]:
-    """Returns a value for every parameter of a pipeline: given ones, else defaults.
+def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for every parameter of a pipeline, checked as its steps will check it.
+
+    What is not given has its default.
 
     Args:
         path: The compiled pipeline.
         given: Values by name; texts are read as the parameter's type says.
 
     Raises:
-        ConfigError: an unknown name, a value of another type, or a required one left out.
+        ConfigError: an unknown name, a value of another type, or required ones left out.
+        SegmentorError: a value that a step cannot use, or a file that is not there.
     """
     known = pipeline_parameters(path)
     for name in given:
@@ -96,11 +106,17 @@ def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Value]
             raise ConfigError(f"parameter {name}", "unknown", "one of the pipeline's", hint)
     missing = [item.name for item in known.values() if item.is_required and item.name not in given]
     if missing:
-        raise ConfigError(f"parameter {missing[0]}", "not given", "a value; it has no default")
-    return {
+        where = f"parameter{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        given_by = (
+            "--export ..." if name == "source" else f"--param {name}=..." for name in missing
+        )
+        raise ConfigError(where, "required, but not given", "", f"add {' '.join(given_by)}")
+    values = {
         name: _typed(parameter, given[name]) if name in given else parameter.default
         for name, parameter in known.items()
     }
+    check_options(values)
+    return values
 
 
 def _default(definition: Mapping[str, Any]) -> Value | None:
@@ -110,31 +126,27 @@ def _default(definition: Mapping[str, Any]) -> Value | None:
     return int(default) if is_integer and default is not None else default
 
 
-def _boolean(text: str) -> bool:
-    return {"true": True, "false": False}[text.strip().lower()]
-
-
 _READERS: dict[str, tuple[Callable[[str], Value], type | tuple[type, ...], str]] = {
     "STRING": (str, str, "a text"),
     "NUMBER_INTEGER": (int, int, "a whole number"),
     "NUMBER_DOUBLE": (float, (int, float), "a number"),
-    "BOOLEAN": (_boolean, bool, "true or false"),
+    "BOOLEAN": (read_boolean, bool, "true or false"),
     "LIST": (json.loads, list, "a JSON list"),
     "STRUCT": (json.loads, dict, "a JSON object"),
 }
 
 
-def _typed(parameter: Parameter, value: Any) -> Value:
+def _typed(parameter: Parameter, value: Any) -> Any:
     read, types, expected = _READERS[parameter.type]
     where = f"parameter {parameter.name}"
     try:
         result = read(value) if isinstance(value, str) else value
-    except (ValueError, KeyError):
+    except (ValueError, ArgumentTypeError):
         raise ConfigError(where, f"'{value}'", expected) from None
-    # JSON has one kind of number: a rerun sends 600.0.
+    # JSON does not distinguish integers: a rerun sends 600.0.
     if types is int and isinstance(result, float) and result.is_integer():
         result = int(result)
-    # bool is an int to Python, and a different type to KFP.
+    # bool is a subclass of int in Python, but another type in KFP.
     if not isinstance(result, types) or isinstance(result, bool) != (types is bool):
         raise ConfigError(where, repr(value), expected)
     return result

@@ -1,18 +1,18 @@
-"""Which revision of the sources this is, as git knows it."""
+"""The git revision of the sources."""
 
 import subprocess
 from pathlib import Path
 
-from pipelines.host_runner import SOURCE_FOLDER
+SOURCE_FOLDER = Path(__file__).resolve().parent.parent
 
 
 def source_revision() -> str:
-    """Returns the commit's first 12 digits, or nothing outside a git checkout."""
+    """Return the commit's first 12 digits; '' outside a git checkout."""
     return _git("rev-parse", "--short=12", "HEAD")
 
 
 def is_changed(path: Path) -> bool:
-    """True unless this file is exactly what the commit holds."""
+    """Return True unless the file is the same as in the commit."""
     tracked = _git("ls-files", "--error-unmatch", str(path.absolute()))
     return not tracked or bool(_git("status", "--porcelain", "--", str(path.absolute())))
 

@@ -16,7 +16,7 @@ def count_confidence(
     prediction: NDArray[np.uint8],
     contract: ModelContract,
 ) -> NDArray[np.float64]:
-    """Counts valid pixels by confidence; the counts of images add up.
+    """Count valid pixels by confidence; the counts of images add up.
 
     Binary: the confidence is the probability of class 1, and right means that it is class 1.
     Multiclass: the highest probability, and right means that its class is true.
@@ -25,7 +25,7 @@ def count_confidence(
         probability: float32 (C, h, w) of one image.
         truth: uint8 (H, W).
         prediction: uint8 (H, W).
-        contract: Of the model.
+        contract: The contract of the model.
 
     Returns:
         float64 (3, BINS): pixels, the sum of their confidence, and how many are right.
@@ -47,7 +47,7 @@ def count_confidence(
 
 
 def reliability(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean confidence and share of right pixels of each bin, NaN where it is empty."""
+    """Return mean confidence and share of right pixels of each bin; NaN for empty bins."""
     filled = counts[0] > 0
     confidence, right = (
         np.divide(row, counts[0], out=np.full(BINS, np.nan), where=filled) for row in counts[1:]
@@ -56,7 +56,7 @@ def reliability(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def expected_calibration_error(counts: NDArray[np.float64]) -> float:
-    """ECE: the gap between confidence and truth, averaged over all pixels; NaN without any.
+    """Return the ECE, the mean gap between confidence and truth over all pixels; NaN without any.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """

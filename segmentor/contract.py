@@ -1,4 +1,4 @@
-"""The model contract: all that is needed to use a model, inside the ONNX file's metadata."""
+"""The model contract: everything needed to use a model, stored in the ONNX file's metadata."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from segmentor.errors import ContractError, LabelMapError
 from segmentor.label_map import LabelMap
+from segmentor.pixel_conversion import WHITE
 from segmentor.training_reference import TrainingReference
 
 SCHEMA_VERSION = 1
@@ -25,7 +26,8 @@ class InputSpec:
     """How pixels become the network's input; the colour order is RGB, the scale 1/255, always.
 
     `size` is (height, width) of training. `resize`: every image is resized to it (bilinear, no
-    antialias). `native`: images keep their size and are padded to a multiple of `stride`.
+    antialias). `native`: images keep their size and are padded to a multiple of `stride`. `white`
+    is the value that becomes 255 when a file of 16 bits is decoded, 4095 for data of 12 bits.
     """
 
     size: tuple[int, int]
@@ -33,6 +35,7 @@ class InputSpec:
     stride: int = 32
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    white: int = WHITE
 
     def __post_init__(self) -> None:
         where = "input spec"
@@ -52,15 +55,17 @@ class InputSpec:
             raise ContractError(where, f"mean {self.mean}, std {self.std}", "three values each")
         if min(self.std) <= 0:
             raise ContractError(where, f"std {self.std}", "positive values")
+        if type(self.white) is not int or not 0 < self.white <= WHITE:
+            raise ContractError(where, f"white {self.white}", f"1..{WHITE}")
 
 
 @dataclass(frozen=True)
 class ModelContract:
     """Label map, input spec, output kind with its threshold, and provenance of a model.
 
-    `threshold` is used by binary models alone: a pixel is foreground where probability > threshold.
+    Only binary models use `threshold`: a pixel is foreground where probability > threshold.
     `provenance` is flat JSON: digests, revisions, metrics. `training_reference` tells what the
-    training images were like, for whoever watches for drift.
+    training images were like, so that drift can be detected.
     """
 
     label_map: LabelMap
@@ -75,7 +80,7 @@ class ModelContract:
 
     @property
     def is_binary(self) -> bool:
-        """True when the output has one channel: the probability of class 1."""
+        """Return True if the output has one channel, the probability of class 1."""
         return self.label_map.is_binary
 
     @property
@@ -84,7 +89,7 @@ class ModelContract:
         return self.label_map.channels
 
     def check_classes(self, label_map: LabelMap, where: str) -> None:
-        """Refuses data whose classes are not the model's, name by name, in their order.
+        """Refuse data whose class names or their order differ from the model's.
 
         Raises:
             ContractError: they are not.
@@ -98,11 +103,14 @@ class ModelContract:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a JSON value that `from_json` reads back."""
+        """Return a JSON value that `from_json` reads back."""
+        spec = asdict(self.input)
+        if self.input.white == WHITE:
+            del spec["white"]  # as in contracts written before this field existed
         value = {
             "schema_version": SCHEMA_VERSION,
             "label_map": self.label_map.to_json(),
-            "input": {**asdict(self.input), "name": INPUT_NAME, "colour_order": "RGB"},
+            "input": {**spec, "name": INPUT_NAME, "colour_order": "RGB"},
             "output": {
                 "name": OUTPUT_NAME,
                 "kind": "binary" if self.is_binary else "multiclass",
@@ -116,7 +124,7 @@ class ModelContract:
 
     @classmethod
     def from_json(cls, value: Any, where: str = "contract") -> Self:
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             ContractError: another schema version, or a field that is missing or wrong.
@@ -151,7 +159,7 @@ class ModelContract:
 
     @classmethod
     def from_text(cls, text: str, where: str = "contract") -> Self:
-        """Reads the JSON text of a contract.
+        """Read the JSON text of a contract.
 
         Raises:
             ContractError: the text is not JSON, or not a contract.

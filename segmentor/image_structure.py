@@ -1,4 +1,4 @@
-"""Checks the structure of an encoded image before Pillow reads it, so that no header is a trap.
+"""Check the structure of an encoded image before Pillow reads it, so that no header is a trap.
 
 Pillow walks chunks and markers in Python and reads the data of every EXIF or TIFF tag: millions
 of empty chunks take it many seconds, and tags that share their data fill any memory. Scans of a
@@ -15,42 +15,42 @@ from PIL import Image
 from segmentor.errors import ImageError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# PNGs have some twenty; a photograph's JPEG has some hundred with its colour profile.
+# PNGs have about twenty; the JPEG of a photograph has about a hundred with its colour profile.
 _MAX_CHUNKS = 1_000
-# libpng writes 8 KiB at a time, some writers a row.
+# libpng writes 8 KiB at a time; some writers write a row.
 _MAX_DATA_CHUNKS = 200_000
 _MAX_MARKERS = 10_000
 _MAX_TAGS = 1 << 16
-# libjpeg walks all blocks of an image for each scan, be it empty. Progressive photographs have
-# some ten; libtiff too refuses more than 100. Empty ones take 0.2 s of 200 million pixels.
+# libjpeg walks all blocks of an image for each scan, even an empty one. Progressive photographs
+# have about ten; libtiff also refuses more than 100. An empty one takes 0.2 s at 200 megapixels.
 _MAX_SCANS, _MAX_SCANS_OF_ANY_SIZE = 100, 20
 _MAX_SCANNED_PIXELS = 4_000_000_000
-# Pillow makes an object of each: a row of the tallest image, or a tile of 64 x 64 of the largest.
+# Pillow makes an object for each. The limit allows strips of one row, or tiles of 64 x 64 pixels.
 _MAX_STRIPS = 1 << 16
-# libtiff decodes a whole tile, however little of it lies in the image.
+# libtiff decodes a whole tile, even if only a corner of it lies in the image.
 _MAX_TILE_PIXELS = 1 << 25
-# Pillow decodes these in Python, a run or even a pixel a step: Full HD takes it a second or two.
+# Pillow decodes these in Python, run by run or pixel by pixel: Full HD takes a second or two.
 _MAX_RUN_LENGTH_PIXELS = 1 << 21
-# Bytes of one value of each type. Source: TIFF 6.0, section 2; BigTIFF adds 16 to 18.
+# Bytes per value of each type. Source: TIFF 6.0, section 2; BigTIFF adds 16 to 18.
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
-# EXIF, GPS and interoperability: Pillow reads these of a TIFF when it loads the pixels.
+# EXIF, GPS and interoperability: Pillow reads these in a TIFF when it loads the pixels.
 _SUB_DIRECTORIES = (34665, 34853, 40965)
 _STRIP_OFFSETS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 273, 322, 323, 324
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# All from 0xC0 to 0xCF but those of tables (DHT, JPG, DAC).
+# All from 0xC0 to 0xCF except tables (DHT, JPG, DAC).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
 _APP1, _APP2 = 0xE1, 0xE2
-# What ends entropy-coded data: not a stuffed zero, a restart, or what libjpeg passes over.
+# What ends entropy-coded data: not stuffed zeros, restarts, or markers that libjpeg skips.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 
 
 def check_structure(content: bytes, where: str) -> None:
-    """Checks chunks, markers and tags of PNG, JPEG and TIFF; decodes nothing.
+    """Check chunks, markers and tags of PNG, JPEG and TIFF without decoding anything.
 
     Raises:
-        ImageError: more of them than an image has.
+        ImageError: there are more than any real image has.
     """
     if content[:8] == PNG_SIGNATURE:
         _check_chunks(content, where)
@@ -61,10 +61,10 @@ def check_structure(content: bytes, where: str) -> None:
 
 
 def check_tags(data: bytes, where: str) -> None:
-    """Checks the first directory of a TIFF, or of EXIF data, which has the same form.
+    """Check the first directory of a TIFF, or of EXIF data, which has the same form.
 
     Raises:
-        ImageError: its tags hold more than twice the data there is.
+        ImageError: its tags claim more than twice the data that is there.
     """
     data = data.removeprefix(b"Exif\0\0")
     held = 0
@@ -77,7 +77,7 @@ def check_tags(data: bytes, where: str) -> None:
             found, expected = f"{values:,} strips or tiles", f"at most {_MAX_STRIPS:,}"
             raise ImageError(where, found, expected, "save it again with larger ones")
         if tag in tile:
-            # Elsewhere than in its entry no writer puts a single number.
+            # Every writer puts a single number into the entry itself.
             tile[tag] = max(tile[tag], 1 << 32 if size else start)
     if tile[_TILE_WIDTH] * tile[_TILE_HEIGHT] > _MAX_TILE_PIXELS:
         found = f"tiles of {tile[_TILE_WIDTH]} x {tile[_TILE_HEIGHT]} pixels"
@@ -85,15 +85,15 @@ def check_tags(data: bytes, where: str) -> None:
 
 
 def check_run_length(image: Image.Image, content: bytes, where: str) -> None:
-    """Checks an opened image that Pillow is to decode in Python: a BMP of runs.
+    """Check a run-length BMP, which Pillow decodes in Python.
 
     Raises:
-        ImageError: more pixels, or more steps, than it does in a second or two.
+        ImageError: it would take more than a second or two.
     """
     if [tile[0] for tile in getattr(image, "tile", ())] != ["bmp_rle"]:
         return
     width, height = image.size
-    # A run has two bytes, as the end of a row. Four may skip 255 rows, past the last one too.
+    # A run has two bytes, and so has the end of a row. Four bytes may skip 255 rows.
     size = max(width * height, width * 32)
     if size > _MAX_RUN_LENGTH_PIXELS or len(content) > 3 * width * height + (1 << 16):
         raise ImageError(
@@ -105,7 +105,7 @@ def check_run_length(image: Image.Image, content: bytes, where: str) -> None:
 
 
 def late_exif(content: bytes) -> bytes:
-    """Returns the EXIF data of a PNG that comes after its pixels, where few writers put it."""
+    """Return the EXIF data that a few writers put after the pixels of a PNG."""
     for kind, start, length in _chunks(content):
         if kind == b"eXIf":
             return content[start : start + length]
@@ -124,7 +124,7 @@ def _check_chunks(content: bytes, where: str) -> None:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields (kind, start of the data, length) of each chunk of a PNG."""
+    """Yield (kind, start of the data, length) of each chunk of a PNG."""
     position = len(PNG_SIGNATURE)
     while position + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
@@ -136,7 +136,7 @@ def _check_markers(content: bytes, where: str) -> None:
     exif = bytearray()
     position, steps, frame = 2, 0, b""
     while position + 4 <= len(content):
-        # Junk and padding count byte by byte: so Pillow skips them.
+        # Junk and padding count byte by byte, because Pillow skips them byte by byte.
         marker_at = content.find(b"\xff", position, position + _MAX_MARKERS + 1)
         steps += 1 + (marker_at - position if marker_at >= 0 else _MAX_MARKERS)
         if steps > _MAX_MARKERS:
@@ -168,7 +168,7 @@ def _check_markers(content: bytes, where: str) -> None:
 
 
 def _check_scans(content: bytes, frame: bytes, first: int, where: str) -> None:
-    """Checks how many scans libjpeg would read: those up to the end of the first image."""
+    """Check how many scans libjpeg would read: those up to the end of the first image."""
     kind, _, _, height, width, components = struct.unpack(">BHBHHB", frame.ljust(9, b"\0"))
     if kind in _SEQUENTIAL and content[first + 4 : first + 5] == bytes([components]):
         return  # all components are in the first scan: libjpeg reads no other
@@ -176,7 +176,7 @@ def _check_scans(content: bytes, frame: bytes, first: int, where: str) -> None:
     allowed = min(max(allowed, _MAX_SCANS_OF_ANY_SIZE), _MAX_SCANS)
     if _count_starts_of_scan(content) <= allowed:
         return
-    # Such pairs stand in a thumbnail, a profile, or after the image as well.
+    # Such pairs also occur in a thumbnail, in a profile, or after the image.
     scans = markers = 0
     while found := _MARKER.search(content, first):
         kind, length = found[0][1], int.from_bytes(content[found.end() : found.end() + 2])
@@ -195,7 +195,7 @@ def _check_scans(content: bytes, frame: bytes, first: int, where: str) -> None:
 
 
 def _count_starts_of_scan(content: bytes) -> int:
-    """Counts the bytes of this marker anywhere; four times as fast as bytes.count."""
+    """Count occurrences of this marker anywhere; four times as fast as bytes.count."""
     pairs = (np.frombuffer(content, "<u2", (len(content) - at) // 2, at) for at in (0, 1))
     return sum(int(np.count_nonzero(each == 0xFF + 256 * _START_OF_SCAN)) for each in pairs)
 
@@ -203,9 +203,9 @@ def _count_starts_of_scan(content: bytes) -> int:
 def _tags(
     data: bytes, is_sub_directory: bool, start: int | None = None
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Yields (tag, values, bytes elsewhere, their offset) of each, sub-directories' tags too.
+    """Yield (tag, values, bytes elsewhere, their offset) of each, sub-directories' tags too.
 
-    The offset of what stands in the entry itself (no bytes elsewhere) is its first value.
+    If a value is in the entry itself (no bytes elsewhere), its offset is the value.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:

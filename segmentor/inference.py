@@ -14,9 +14,9 @@ from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_with_size
 from segmentor.tiling import is_tiled, probability_blocks
 
-# Larger masks are taken band by band.
+# Larger masks are computed band by band.
 _BAND_PIXELS = 1 << 22
-# Probabilities of a band, of all classes together.
+# Probabilities in a band, all classes together.
 _BAND_VALUES = 1 << 24
 
 # RGB uint8 (N, H, W, 3) of any size -> probability float32 (N, C, h, w) at network resolution.
@@ -26,10 +26,10 @@ Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def decode_for(
     contract: ModelContract, content: bytes, where: str = "image", max_pixels: int = MAX_PIXELS
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decodes an image as the contract's model wants it.
+    """Decode an image as the model of this contract needs it.
 
     Under the `resize` policy a JPEG much larger than the network's input is decoded at a reduced
-    scale: the detail would be thrown away by the resize anyhow. Training decodes by the same rule.
+    scale, because the resize would discard the detail anyway. Training decodes by the same rule.
 
     Returns:
         RGB uint8 (H, W, 3), and the (height, width) of the source as displayed.
@@ -38,11 +38,11 @@ def decode_for(
         ImageError: see `decode_image`.
     """
     at_least = contract.input.size if contract.input.size_policy == "resize" else None
-    return decode_with_size(content, where, max_pixels, at_least)
+    return decode_with_size(content, where, max_pixels, at_least, contract.input.white)
 
 
 def probability_at(probability: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Brings one image's probability (C, h, w) to (C, H, W), bilinear with half-pixel centres."""
+    """Resize one image's probability (C, h, w) to (C, H, W), bilinear with half-pixel centres."""
     if probability.shape[1:] == size:
         return probability
     return np.stack([_plane_at(plane, size) for plane in probability])
@@ -58,15 +58,15 @@ def _plane_at(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 def mask_at(
     probability: NDArray[np.float32], contract: ModelContract, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Takes the mask of one image at its source size.
+    """Compute the mask of one image at its source size.
 
     Binary: class 1 where probability > threshold. Multiclass: the class of highest probability; of
-    equal ones the lower index wins, as argmax has it. Large masks are taken in bands, so that
+    equal ones the lower index wins, as in argmax. Large masks are computed in bands, so that
     memory does not grow with the number of classes.
 
     Args:
         probability: float32 (C, h, w).
-        contract: Of the model that made it.
+        contract: The contract of the model that made it.
         size: (height, width) of the source.
 
     Returns:
@@ -81,7 +81,7 @@ def mask_at(
 
 
 def _take_mask(planes: Iterator[NDArray[np.float32]], contract: ModelContract) -> NDArray[np.uint8]:
-    """Takes the mask (H, W) of C planes (H, W), of which it needs one at a time."""
+    """Compute the mask (H, W) from C planes (H, W), read one at a time."""
     first = next(planes)
     if contract.is_binary:
         return np.asarray(first > contract.threshold).view(np.uint8)
@@ -96,9 +96,9 @@ def _take_mask(planes: Iterator[NDArray[np.float32]], contract: ModelContract) -
 def _bands_at(
     probability: NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Does what `probability_at` does, band by band: yields (top, float32 (C, bh, W)).
+    """Do what `probability_at` does, band by band: yield (top, float32 (C, bh, W)).
 
-    A photograph of 100 megapixels would take 0.4 GB a class otherwise.
+    Otherwise a photograph of 100 megapixels would take 0.4 GB per class.
     """
     height, width = size
     source = probability.shape[1]
@@ -121,11 +121,11 @@ def mask_of(
     pixels: NDArray[np.uint8],
     size: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Runs one decoded image and takes its mask; a large one of a `native` model in tiles.
+    """Run one decoded image and return its mask; a `native` model runs large images in tiles.
 
     Args:
         forward: The model.
-        contract: Of the model.
+        contract: The contract of the model.
         pixels: RGB uint8 (h, w, 3), as `decode_for` gives them.
         size: (height, width) of the source.
 
@@ -144,7 +144,7 @@ def mask_of(
 def predict_mask(
     forward: Forward, contract: ModelContract, content: bytes, where: str = "image"
 ) -> NDArray[np.uint8]:
-    """The whole path for one encoded image: decode, forward, mask at the source size.
+    """Run the whole path for one encoded image: decode, forward, mask at the source size.
 
     Returns:
         uint8 (H, W), class indices, H and W as displayed.

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.errors import LabelMapError
+from segmentor.plurals import counted
 
 IGNORE_INDEX = 255
 BACKGROUND = "background"
@@ -40,7 +43,9 @@ class LabelMap:
     def __post_init__(self) -> None:
         where = "label map"
         if not 1 <= len(self.classes) <= MAX_CLASSES:
-            raise LabelMapError(where, f"{len(self.classes)} classes", f"1 to {MAX_CLASSES}")
+            raise LabelMapError(
+                where, counted(len(self.classes), "class", "classes"), f"1 to {MAX_CLASSES}"
+            )
         seen: set[str] = set()
         for label in self.classes:
             if not label.name.strip():
@@ -57,18 +62,14 @@ class LabelMap:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Self:
-        """Builds a label map from names alone, with the colours of the VOC palette."""
-        palette = voc_palette()
+        """Build a label map from names alone, with the colours of `class_colour`."""
         return cls(
-            tuple(
-                LabelClass(name, (int(r), int(g), int(b)))
-                for name, (r, g, b) in zip(names, palette, strict=False)
-            )
+            tuple(LabelClass(name, class_colour(index, name)) for index, name in enumerate(names))
         )
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             LabelMapError: a field is missing or of the wrong type.
@@ -89,7 +90,7 @@ class LabelMap:
             ) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a JSON value: the classes in order, and ignore_index."""
+        """Return a JSON value: the classes in order, and ignore_index."""
         return {
             "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.classes],
             "ignore_index": self.ignore_index,
@@ -119,10 +120,10 @@ class LabelMap:
 
         It is for eyes only: names that other tools give it are the background here too.
         """
-        return self.names[0].strip("_ ").lower() in _BACKGROUND_NAMES
+        return _is_background(self.names[0])
 
     def index(self, name: str) -> int:
-        """Returns the index of a class.
+        """Return the index of a class.
 
         Raises:
             LabelMapError: no such class; the message lists the names there are.
@@ -135,15 +136,51 @@ class LabelMap:
             ) from None
 
     def palette(self) -> NDArray[np.uint8]:
-        """Returns uint8 (256, 3): the colour of each mask value; ignored pixels are white."""
+        """Return uint8 (256, 3): the colour of each mask value; ignored pixels are white."""
         table = np.zeros((256, 3), np.uint8)
         table[: len(self.classes)] = [label.colour for label in self.classes]
         table[self.ignore_index] = 255
         return table
 
 
+def _is_background(name: str) -> bool:
+    return name.strip("_ ").lower() in _BACKGROUND_NAMES
+
+
+def class_colour(position: int, name: str = "") -> Colour:
+    """Return the colour of a class that has none of its own: black for a first background."""
+    if position == 0 and _is_background(name):
+        return (0, 0, 0)
+    red, green, blue = (int(value) for value in class_palette()[position % MAX_CLASSES])
+    return red, green, blue
+
+
+@cache
+def class_palette() -> NDArray[np.uint8]:
+    """Return uint8 (255, 3): colours of about equal brightness, each far from those before it.
+
+    Dark colours cannot be told apart over a photograph, and black cannot be seen at dusk. So all
+    have a lightness of 62 to 74 in CIELAB; the next one is always the one that is farthest from
+    all before it, greys and pale colours left out.
+    """
+    a, b = np.meshgrid(np.arange(-90, 100, 5), np.arange(-90, 100, 5), indexing="ij")
+    planes = [np.stack([np.full(a.shape, light), a, b], -1) for light in (68, 62, 74)]
+    lab = np.concatenate([plane.reshape(-1, 3) for plane in planes]).astype(np.float32)
+    rgb = cv2.cvtColor(lab[None], cv2.COLOR_Lab2RGB)[0]
+    # What a screen cannot show is clipped by the conversion, and comes back as another colour.
+    returned = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2Lab)[0]
+    is_shown = (np.abs(returned - lab).max(1) < 1) & (np.hypot(lab[:, 1], lab[:, 2]) > 25)
+    lab, rgb = lab[is_shown], rgb[is_shown]
+    chosen = [int(np.argmin(np.abs(lab - (68, 55, 40)).sum(1)))]  # a red to begin with
+    distance = np.linalg.norm(lab - lab[chosen[0]], axis=1)
+    while len(chosen) < MAX_CLASSES:
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+    return np.asarray((rgb[chosen] * 255).round(), np.uint8)
+
+
 def voc_palette() -> NDArray[np.uint8]:
-    """Returns uint8 (256, 3), the PASCAL VOC palette.
+    """Return uint8 (256, 3), the PASCAL VOC palette.
 
     Source: the PASCAL VOC development kit, `VOClabelcolormap.m`: bit 3k+j of the index is bit 7-k
     of channel j.

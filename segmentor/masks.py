@@ -1,19 +1,22 @@
-"""Masks: uint8 (H, W), each pixel a class index or ignore_index; encoding, checks and rendering."""
+"""Masks: uint8 (H, W), each pixel a class index or ignore_index; checks and rendering."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentor.errors import MaskError
-from segmentor.image_io import decode_index, encode_index
 from segmentor.label_map import LabelMap
 
-# A pass for each of so many classes is faster than a histogram.
+# Up to this many classes, one pass per class is faster than a histogram.
 FEW_CLASSES = 24
 
 
+# Mean brightness below which a photograph is too dark to be drawn over.
+READABLE = 0.4
+
+
 def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> list[int]:
-    """Counts the pixels of each class, in the order of the label map; ignored pixels are left out.
+    """Count the pixels of each class, in the order of the label map; ignored pixels are left out.
 
     Raises:
         MaskError: a pixel holds neither a class index nor ignore_index; the first is named.
@@ -42,34 +45,20 @@ def count_classes(mask: NDArray[np.uint8], label_map: LabelMap, where: str) -> l
     return [int(v) for v in counts[:classes]]
 
 
-def encode_mask(mask: NDArray[np.uint8]) -> bytes:
-    """Encodes a mask as an 8-bit grey PNG whose values are class indices."""
-    return encode_index(mask)
-
-
-def decode_mask(content: bytes, where: str) -> NDArray[np.uint8]:
-    """Decodes what `encode_mask` wrote.
-
-    Raises:
-        ImageError: the PNG is corrupt or has more than one channel.
-    """
-    return decode_index(content, where)
-
-
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resizes by nearest neighbour (pixel centres), so that no class is invented."""
+    """Resize by nearest neighbour (pixel centres), so that no class is invented."""
     height, width = size
     resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(resized, np.uint8)
 
 
 def colour_mask(mask: NDArray[np.uint8], label_map: LabelMap) -> NDArray[np.uint8]:
-    """Renders a mask with the colours of the label map: RGB uint8 (H, W, 3), for eyes only."""
+    """Render a mask with the colours of the label map: RGB uint8 (H, W, 3), for eyes only."""
     return label_map.palette()[mask]
 
 
 def overlay_legend(label_map: LabelMap) -> list[tuple[str, tuple[int, int, int]]]:
-    """Returns what each colour of an overlay stands for; classes of one colour stand together."""
+    """Return what each colour of an overlay stands for; classes of one colour stand together."""
     classes = label_map.classes[1:] if label_map.has_background else label_map.classes
     names: dict[tuple[int, int, int], list[str]] = {}
     for label in classes:
@@ -86,10 +75,20 @@ def overlay_legend(label_map: LabelMap) -> list[tuple[str, tuple[int, int, int]]
     return legend
 
 
+def brightened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lift a dark photograph for eyes, so that what is drawn over it can be read; RGB uint8."""
+    mean = float(image.mean()) / 255
+    if not 0 < mean < READABLE:
+        return image
+    exponent = max(0.4, np.log(READABLE) / np.log(mean))
+    table = ((np.arange(256) / 255) ** exponent * 255).round().astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)
+
+
 def overlay(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], label_map: LabelMap, opacity: float = 0.5
 ) -> NDArray[np.uint8]:
-    """Blends the colour mask over an image of the same size; background stays as it is.
+    """Blend the colour mask over an image of the same size; background stays as it is.
 
     Returns RGB uint8 (H, W, 3). Class edges are drawn solid, so that thin classes stay visible.
     """

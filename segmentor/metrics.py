@@ -3,9 +3,9 @@
 Data-set values add the counts of all images before they divide, so that they do not depend on the
 batch size; per-image values divide for each image. Both are named wherever they are shown.
 
-A class is measured where it has true pixels, and nowhere else: without any, a score of it would say
-nothing of the model (docs/decisions/0020-classes-without-true-pixels.md). Its false pixels still
-count, as misses of the classes that they cover.
+A class is measured only if it has true pixels: without any, its score would say nothing about the
+model (docs/decisions/0020-classes-without-true-pixels.md). Its false pixels still count, as misses
+of the classes that they cover.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from segmentor.label_map import IGNORE_INDEX
 def confusion_matrix(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
 ) -> NDArray[np.int64]:
-    """Counts pixels: int64 (K, K), rows truth, columns prediction.
+    """Count pixels: int64 (K, K), rows truth, columns prediction.
 
     Args:
         truth: uint8 (H, W), class indices or ignore_index, which is left out.
@@ -33,7 +33,7 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores per class, float64 (K,); NaN where a class has no true pixels.
+    """Score per class, float64 (K,); NaN where a class has no true pixels.
 
     IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN), precision = TP / (TP + FP) (NaN where
     nothing is predicted too), recall = TP / (TP + FN). `support` counts the true pixels,
@@ -48,16 +48,16 @@ class ClassScores:
     false_pixels: NDArray[np.int64]
 
     def mean_iou(self) -> float:
-        """The mean over the classes with true pixels; NaN when none has any."""
+        """Return the mean over the classes with true pixels; NaN if none has any."""
         return _mean(self.iou)
 
     def mean_dice(self) -> float:
-        """The mean over the classes with true pixels; NaN when none has any."""
+        """Return the mean over the classes with true pixels; NaN if none has any."""
         return _mean(self.dice)
 
 
 def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
-    """Reduces a confusion matrix (K, K) to scores per class."""
+    """Reduce a confusion matrix (K, K) to scores per class."""
     true_positive = np.diag(confusion).astype(np.float64)
     support = confusion.sum(axis=1)
     predicted = confusion.sum(axis=0)
@@ -73,9 +73,10 @@ def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
 
 
 def dataset_iou(confusion: NDArray[np.int64], is_binary: bool) -> float:
-    """The one IoU of a model on a data set, from the counts (K, K) of all its images.
+    """Return the one IoU of a model on a data set, from the counts (K, K) of all its images.
 
-    Of class 1 when binary, else the mean over the classes with true pixels; NaN without any.
+    That is the IoU of class 1 for a binary model, else the mean over the classes with true pixels;
+    NaN without any.
     """
     scores = class_scores(confusion)
     return float(scores.iou[1]) if is_binary else scores.mean_iou()
@@ -84,7 +85,7 @@ def dataset_iou(confusion: NDArray[np.int64], is_binary: bool) -> float:
 def soft_dice_loss(
     probability: NDArray[np.float32], truth: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> float:
-    """The Dice loss of one class of one image on probabilities, the original's `dice_loss`.
+    """Return the Dice loss of one class of one image on probabilities, the original's `dice_loss`.
 
     1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over the valid pixels.
 

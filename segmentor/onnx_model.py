@@ -1,7 +1,5 @@
 """A served model: model.onnx with its contract inside, run by onnxruntime."""
 
-import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +7,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from segmentor.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelContract
+from segmentor.cpus import available_cpus
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
 
 MODEL_FILE = "model.onnx"
-# Beside it, when export was asked for both precisions: the same model, faster and a little worse.
+# Beside it if export wrote both precisions: the same model, faster and a little worse.
 INT8_FILE = "model.int8.onnx"
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -30,7 +29,7 @@ class OnnxModel:
         spinning: bool = True,
         where: str | None = None,
     ) -> None:
-        """Loads the model.
+        """Load the model.
 
         Args:
             path: The .onnx file, or a folder with model.onnx in it.
@@ -42,7 +41,7 @@ class OnnxModel:
             where: What to call it in errors; None takes the path.
 
         Raises:
-            ContractError: no file, no ONNX model, no contract of ours inside, or no such provider.
+            ContractError: no file, not an ONNX model, no contract inside, or no such provider.
         """
         self.path = path / MODEL_FILE if path.is_dir() else path
         where = where or str(self.path)
@@ -60,18 +59,18 @@ class OnnxModel:
             "session.intra_op.allow_spinning", "1" if spinning else "0"
         )
         if provider == CUDA:
-            # CUDA's libraries come as Python packages, where the loader does not look by itself.
+            # CUDA's libraries are in Python packages, where the loader does not look by itself.
             onnxruntime.preload_dlls()
         try:
             self.session = onnxruntime.InferenceSession(
                 str(self.path), options, providers=[provider]
             )
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             reason = str(error).splitlines()[0][:200]
             raise ContractError(where, f"not a loadable ONNX model ({reason})") from error
         started = self.session.get_providers()
         if provider not in started:
-            # It goes on with another one, and says so in its log alone.
+            # onnxruntime continues with another provider, and says so only in its log.
             raise ContractError(
                 where,
                 f"{provider} does not start here, onnxruntime took {started[0]}",
@@ -89,24 +88,3 @@ class OnnxModel:
         """RGB uint8 (N, H, W, 3) -> probability float32 (N, C, h, w)."""
         (probability,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: images})
         return np.asarray(probability, np.float32)
-
-
-def available_cpus() -> int:
-    """CPUs this process may use: its affinity, and the cgroup's quota (v2, else v1), rounded up."""
-    cpus = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
-
-
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return int(quota) / int(period)

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The side of the grey picture that is hashed, and of the low frequencies that are kept.
+# Side of the grey picture that is hashed, and of the block of low frequencies that is kept.
 HASHED_SIZE = 32
 _FREQUENCIES = 8
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> str:
-    """Returns the pHash of an image as 16 hex digits.
+    """Return the pHash of an image as 16 hex digits.
 
     Source: C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010:
     the signs of the lowest DCT coefficients against their median.

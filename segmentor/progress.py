@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yields the items and shows how far it is; `total` is needed when they have no length."""
+    """Yield the items and show the progress; `total` is needed if they have no length."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():

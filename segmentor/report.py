@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from segmentor.image_io import encode_jpeg, encode_png
+from segmentor.image_io import encode_jpeg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,23 +32,23 @@ class Report:
     _warnings: list[str] = field(default_factory=list)
 
     def section(self, title: str, text: str = "") -> None:
-        """Starts a section."""
+        """Start a section."""
         self._add(f"<h2>{html.escape(title)}</h2>")
         if text:
             self.paragraph(text)
 
     def paragraph(self, text: str) -> None:
-        """Adds a paragraph."""
+        """Add a paragraph."""
         self._add(f"<p>{html.escape(text)}</p>")
 
     def notice(self, text: str, kind: str = "warning") -> None:
-        """Adds a coloured box; `kind` is `good`, `neutral`, `warning` or `bad`."""
+        """Add a coloured box; `kind` is `good`, `neutral`, `warning` or `bad`."""
         if kind in ("warning", "bad"):
             self._warnings.append(" ".join(text.split()))
         self._add(f'<p class="notice {html.escape(kind)}">{html.escape(text)}</p>')
 
     def key_values(self, values: Iterable[tuple[str, Any]]) -> None:
-        """Adds a two-column list of facts."""
+        """Add a two-column list of facts."""
         rows = "".join(
             f"<tr><th>{html.escape(key)}</th><td>{html.escape(_text(value))}</td></tr>"
             for key, value in values
@@ -56,7 +56,7 @@ class Report:
         self._add(f'<table class="facts">{rows}</table>')
 
     def tiles(self, values: Iterable[tuple[str, Any]]) -> None:
-        """Adds large figures with their names: what a reader should see first."""
+        """Add large figures with their names: what a reader should see first."""
         cells = "".join(
             f'<div class="tile"><b>{html.escape(_text(value))}</b>{html.escape(name)}</div>'
             for name, value in values
@@ -66,7 +66,7 @@ class Report:
     def table(
         self, header: Sequence[str], rows: Iterable[Sequence[Any]], decimals: int | None = None
     ) -> None:
-        """Adds a table; numbers are set to the right. `decimals` is for shares: values of 0..1."""
+        """Add a table; numbers are set to the right. `decimals` is for shares: values of 0..1."""
         lines = [list(row) for row in rows]
         body = "".join(
             "<tr>" + "".join(_cell(value, decimals=decimals) for value in row) + "</tr>"
@@ -83,22 +83,25 @@ class Report:
         )
 
     def pictures(
-        self, pictures: Iterable[tuple[str, NDArray[np.uint8]]], lossless: bool = False
+        self, pictures: Iterable[tuple[str, NDArray[np.uint8]]], wide: bool = False
     ) -> None:
-        """Adds a sheet of pictures, RGB uint8 (H, W, 3), each with its caption."""
+        """Add a sheet of pictures, RGB uint8 (H, W, 3), each with its caption."""
         figures = []
         for caption, pixels in pictures:
-            content = encode_png(pixels, 6) if lossless else encode_jpeg(pixels)
-            kind = "png" if lossless else "jpeg"
-            source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+            source = f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(pixels)).decode()}"
             text = html.escape(caption)
             figures.append(
                 f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
             )
-        self._add(f'<div class="sheet">{"".join(figures)}</div>')
+        kind = "sheet wide" if wide else "sheet"
+        self._add(f'<div class="{kind}">{"".join(figures)}</div>')
+
+    def code(self, text: str) -> None:
+        """Add commands to copy, as they are."""
+        self._add(f"<pre>{html.escape(text)}</pre>")
 
     def chart(self, figure: "Figure", caption: str = "") -> None:
-        """Adds a matplotlib figure as SVG."""
+        """Add a matplotlib figure as SVG."""
         from matplotlib import rc_context  # here, so that the predictor needs no matplotlib
 
         buffer = io.StringIO()
@@ -111,7 +114,7 @@ class Report:
         self._add(f'<figure class="chart">{svg}{note}</figure>')
 
     def legend(self, classes: Iterable[tuple[str, tuple[int, int, int]]]) -> None:
-        """Adds the colour of each class."""
+        """Add the colour of each class."""
         items = "".join(
             f'<span><i style="background:rgb({r},{g},{b})"></i>{html.escape(name)}</span>'
             for name, (r, g, b) in classes
@@ -119,7 +122,7 @@ class Report:
         self._add(f'<p class="legend">{items}</p>')
 
     def links(self, links: Iterable[tuple[str, str, str]]) -> None:
-        """Adds a list of (text, relative address, note)."""
+        """Add a list of (text, relative address, note)."""
         items = "".join(
             f'<li><a href="{html.escape(address)}">{html.escape(text)}</a> {html.escape(note)}</li>'
             for text, address, note in links
@@ -134,7 +137,7 @@ class Report:
         return {"warnings": "\n".join(self._warnings)} if self._warnings else {}
 
     def html(self) -> str:
-        """Returns the page."""
+        """Return the page."""
         template = _TEMPLATES.get_template("report.html.j2")
         return template.render(title=self.title, subtitle=self.subtitle, blocks=self._blocks)
 

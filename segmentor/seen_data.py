@@ -1,10 +1,13 @@
-"""Whether figures are of data that the model has seen already: they would flatter it."""
+"""Whether figures are of data that the model has seen, or of images too like them."""
+
+from dataclasses import dataclass
 
 from segmentor.contract import ModelContract
+from segmentor.dataset import Dataset
 
 
 def seen_data_notice(contract: ModelContract, test_digest: str) -> str:
-    """Says so when the test set is the very one the model was trained or chosen on; else empty.
+    """Say so when the test set is the very one the model was trained or chosen on; else empty.
 
     Args:
         contract: Of the model.
@@ -21,3 +24,24 @@ def seen_data_notice(contract: ModelContract, test_digest: str) -> str:
                 "of other images. Measure on a part that split held back."
             )
     return ""
+
+
+@dataclass(frozen=True)
+class SplitFindings:
+    """What the split step found of a test set: leaks, and what it could not compare.
+
+    `is_known` is False for a data set that the split step did not write.
+    """
+
+    is_known: bool
+    leaks: tuple[str, ...]
+    not_compared: str
+
+
+def split_findings(test_set: Dataset) -> SplitFindings:
+    """Read what split wrote into the manifest of a test set."""
+    provenance = test_set.manifest.get("provenance", {})
+    leaks = provenance.get("leaks")
+    if not isinstance(leaks, list):
+        return SplitFindings(False, (), "")
+    return SplitFindings(True, tuple(map(str, leaks)), str(provenance.get("not_compared", "")))

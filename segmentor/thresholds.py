@@ -1,7 +1,7 @@
 """The threshold sweep of a binary model: count pixels by probability first, reduce later.
 
-Train chooses the threshold of the contract with it on val, evaluate draws its curves with it on
-test. A pixel is foreground where probability > threshold, as `segmentor.inference.mask_at` has it.
+Train uses it to choose the contract's threshold on val, evaluate to draw its curves on test. A
+pixel is foreground where probability > threshold, as in `segmentor.inference.mask_at`.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from segmentor.inference import Forward, decode_for, probability_at
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.progress import track
 
-# Probabilities fall into steps of 1/1000; thresholds between two steps are not told apart.
+# Probabilities are counted in steps of 1/1000, so thresholds within a step are equal.
 STEPS = 1000
-# Pixels that are counted at a time: float64 of a whole photograph would take gigabytes.
+# Pixels counted at a time: a whole photograph in float64 would take gigabytes.
 BAND = 1 << 22
 # Source: the KITTI road benchmark, after PASCAL VOC 2007: precision at 11 recalls.
 RECALL_POINTS = 11
@@ -26,7 +26,7 @@ RECALL_POINTS = 11
 def count_levels(
     probability: NDArray[np.float32], truth: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Counts valid pixels by probability level; the counts of images add up.
+    """Count valid pixels by probability level; the counts of images add up.
 
     Level k holds the pixels with (k - 1) / STEPS < probability <= k / STEPS.
 
@@ -50,7 +50,7 @@ def count_levels(
 
 @dataclass(frozen=True)
 class ThresholdSweep:
-    """Scores at the thresholds 1/STEPS .. (STEPS-1)/STEPS, float64 arrays of that length.
+    """Score at the thresholds 1/STEPS .. (STEPS-1)/STEPS, float64 arrays of that length.
 
     Precision is 1 where nothing is predicted, recall NaN where the truth holds no foreground.
     """
@@ -63,9 +63,9 @@ class ThresholdSweep:
     f1: NDArray[np.float64]
 
     def best(self) -> int:
-        """The position of the highest IoU (and of the highest F1: they rise and fall together).
+        """Return the position of the highest IoU, which is also that of the highest F1.
 
-        Of a plateau its middle, which is safest on other data; 0.5 when there is no foreground.
+        On a plateau the middle, which is safest on other data; 0.5 if there is no foreground.
         """
         if np.isnan(self.iou).all():
             return len(self.iou) // 2
@@ -73,12 +73,12 @@ class ThresholdSweep:
         return int(top[len(top) // 2])
 
     def average_precision(self) -> float:
-        """The area under the precision-recall curve as a sum of steps, as scikit-learn has it."""
+        """Return the area under the precision-recall curve as a sum of steps, like scikit-learn."""
         recall = np.concatenate([[0.0], self.recall[::-1]])
         return float(np.sum(np.diff(recall) * self.precision[::-1]))
 
     def interpolated_precision(self) -> float:
-        """AP of the KITTI road benchmark: the best precision at or beyond 11 recalls, averaged."""
+        """Return the KITTI road benchmark's AP: the mean of the best precision at 11 recalls."""
         if np.isnan(self.recall).any():
             return float("nan")
         points = np.linspace(0, 1, RECALL_POINTS)
@@ -87,7 +87,7 @@ class ThresholdSweep:
 
 
 def sweep(levels: NDArray[np.int64]) -> ThresholdSweep:
-    """Reduces the counts of `count_levels` (2, STEPS + 1) to scores at every threshold."""
+    """Reduce the counts of `count_levels` (2, STEPS + 1) to scores at every threshold."""
     # Predicted foreground at threshold k / STEPS: the levels above k.
     above = levels[:, ::-1].cumsum(axis=1)[:, ::-1]  # (2, STEPS + 1)
     false_positive, true_positive = above[:, 2:].astype(np.float64)  # k = 1 .. STEPS - 1
@@ -119,12 +119,12 @@ class ChosenThreshold:
 def choose_threshold(
     forward: Forward, contract: ModelContract, dataset: Dataset
 ) -> ChosenThreshold:
-    """Chooses the threshold of the highest data-set IoU; 0.5 without any foreground to judge by.
+    """Choose the threshold of the highest data-set IoU; 0.5 without any foreground to judge by.
 
-    Call it with val, never with test: a threshold chosen on a set flatters the model there.
+    Call it with val, never with test: a threshold looks too good on the set it was chosen on.
 
     Args:
-        forward: The model; binary.
+        forward: The binary model.
         contract: Its contract; the threshold in it does not matter.
         dataset: What to choose on.
 
@@ -132,7 +132,7 @@ def choose_threshold(
         ImageError: an image cannot be decoded.
     """
     levels = np.zeros((2, STEPS + 1), np.int64)
-    for sample in track(dataset.iter_samples(), "choose threshold", len(dataset)):
+    for sample in track(dataset.read_ahead(dataset), "choose threshold", len(dataset)):
         truth = dataset.mask(sample)
         pixels, _ = decode_for(contract, dataset.image_content(sample), sample.id)
         plane = probability_at(forward(pixels[None])[0], sample.size)[0]

@@ -15,16 +15,16 @@ from segmentor.contract import ModelContract
 
 TILE = 1024
 OVERLAP = 128
-# Of more classes tiles are smaller: 200 of them would take 0.8 GB for one of 1,024 x 1,024.
+# With more classes tiles are smaller: one of 1,024 x 1,024 pixels takes 0.8 GB for 200 classes.
 _CHANNELS = 16
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def is_tiled(contract: ModelContract, size: tuple[int, int]) -> bool:
-    """True when an image of this (height, width) is run in tiles.
+    """Return True if an image of this (height, width) is run in tiles.
 
-    It counts what the network sees: an image of one row is padded to many.
+    The padded size counts, because that is what the network sees.
     """
     stride = contract.input.stride
     height, width = (math.ceil(length / stride) * stride for length in size)
@@ -32,7 +32,7 @@ def is_tiled(contract: ModelContract, size: tuple[int, int]) -> bool:
 
 
 def tile_side(contract: ModelContract) -> int:
-    """The longest side of a tile: TILE, or less of a model of many classes."""
+    """Return the longest side of a tile: TILE, or less for a model with many classes."""
     if contract.channels <= _CHANNELS:
         return TILE
     stride = contract.input.stride
@@ -43,11 +43,11 @@ def tile_side(contract: ModelContract) -> int:
 def probability_blocks(
     forward: Run, contract: ModelContract, pixels: NDArray[np.uint8]
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Runs an image in tiles and yields the blended probability piece by piece.
+    """Run an image in tiles and yield the blended probability piece by piece.
 
     Args:
         forward: Probability (N, C, H, W) of pixels (N, H, W, 3), sizes kept.
-        contract: Of the model.
+        contract: The contract of the model.
         pixels: RGB uint8 (H, W, 3).
 
     Yields:
@@ -81,7 +81,7 @@ def probability_blocks(
 
 
 def tiled(forward: Run, contract: ModelContract) -> Run:
-    """Wraps a Forward: large images run in tiles, all others as they did.
+    """Wrap a Forward so that large images run in tiles; other images run as before.
 
     The result holds the whole probability, so its memory grows with the classes; where the mask is
     enough, `inference.mask_of` takes it block by block.
@@ -109,7 +109,7 @@ def _assembled(
 
 
 def _spans(length: int, stride: int, tile: int = TILE) -> list[tuple[int, int]]:
-    """Cuts a length into spans of at most `tile` that overlap by OVERLAP, evenly, on the stride."""
+    """Cut a length into even spans of at most `tile`, overlapping by OVERLAP, on the stride."""
     if length <= tile:
         return [(0, length)]
     count = math.ceil((length - OVERLAP) / (tile - OVERLAP))

@@ -1,4 +1,4 @@
-"""What the training images were like, kept in the contract, so that a predictor can tell drift.
+"""What the training images were like, kept in the contract so that a predictor can detect drift.
 
 Two kinds of histogram, both over tenths of 0..1: the brightness of the images, and the share of its
 pixels that each class takes in an image.
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 10
-# Every eighth pixel in both directions tells the mean well enough.
+# Every eighth pixel in both directions is enough for the mean.
 _STEP = 8
 
 
 @dataclass(frozen=True)
 class TrainingReference:
-    """Counts of training images.
+    """Histograms of the training images.
 
     `brightness` (10 counts) is by `mean_brightness`. `coverage` holds 10 counts a class, by the
     share of the labelled pixels that the class takes.
@@ -35,12 +35,12 @@ class TrainingReference:
                 raise ValueError(f"{name}: {BINS} counts that add up to {self.images} images")
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a JSON value that `from_json` reads back."""
+        """Return a JSON value that `from_json` reads back."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing or wrong.
@@ -56,16 +56,16 @@ class TrainingReference:
 
 
 def mean_brightness(image: NDArray[np.uint8]) -> float:
-    """The mean of an image's pixels and channels, 0 black to 1 white: uint8 (H, W, 3)."""
+    """Return the mean of uint8 (H, W, 3) over pixels and channels, from 0 (black) to 1 (white)."""
     return float(image[::_STEP, ::_STEP].mean()) / 255
 
 
 def tenth(value: float) -> int:
-    """The bin of a value in 0..1; an upper bound belongs to its bin, as in Prometheus."""
+    """Return the bin of a value in 0..1; an upper bound belongs to its bin, as in Prometheus."""
     return min(BINS - 1, max(0, math.ceil(value * BINS) - 1))
 
 
 def histogram(values: list[float]) -> tuple[int, ...]:
-    """Counts values in 0..1 by tenths."""
+    """Count values in 0..1 by tenths."""
     counts = np.bincount([tenth(value) for value in values], minlength=BINS)
     return tuple(int(count) for count in counts)

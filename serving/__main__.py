@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from segmentor.booleans import read_boolean
 from segmentor.errors import SegmentorError
 
 EXIT_KNOWN_ERROR = 3
@@ -17,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Makes the parser. Flags are spelled as KServe spells them, with underscores."""
+    """Build the parser. Flags have underscores, as KServe's own have."""
     parser = argparse.ArgumentParser(
         prog="python -m serving",
         description="Serve an exported segmentation model: V1, V2 (REST and gRPC) and /predict.",
@@ -25,23 +26,21 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--model_name", required=True, type=_name, help="the name of the model in its routes")
+    add("--model_name", required=True, type=_name, help="name of the model in its routes")
     add(
         "--model_dir",
         default="/mnt/models",
         help="a folder with model.onnx, the file itself, or s3://bucket/name/version/",
     )
-    add(
-        "--model_version", type=_name, help="the version to name; else the digest's first 12 digits"
-    )
+    add("--model_version", type=_name, help="version to report; else the digest's first 12 digits")
     add("--model_digest", help="refuse to start with any other model: sha256:<hex>")
-    add("--http_port", type=_port, default=8080, help="the port of HTTP")
-    add("--grpc_port", type=_port, default=8081, help="the port of gRPC")
-    add("--enable_grpc", type=_boolean, default=True, help="whether to serve gRPC")
+    add("--http_port", type=_port, default=8080, help="port for HTTP")
+    add("--grpc_port", type=_port, default=8081, help="port for gRPC")
+    add("--enable_grpc", type=read_boolean, default=True, help="whether to serve gRPC")
     add(
         "--engine",
         default="onnxruntime",
-        choices=("onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "fast"),
+        choices=("onnxruntime", "openvino", "openvino-int8", "fast"),
         help="what runs the model; onnxruntime is exact, others must agree with it at start on the "
         "images kept with the model; fast takes the fastest that does",
     )
@@ -58,18 +57,24 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max_body_mib", type=_positive, default=64, help="largest request body, in MiB")
     add("--max_pixels", type=_positive, default=120_000_000, help="pixels of one request")
     add("--grace_period", type=_seconds, default=30.0, help="seconds to finish after SIGTERM")
+    add(
+        "--keep_alive",
+        type=_positive,
+        default=3660,
+        help="seconds an idle connection stays open; keep it above the gateway's (Envoy: 3600)",
+    )
     add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until told to stop; returns the exit code: 0 drained, 2 usage, 3 a known error."""
+    """Serve until told to stop. Return the exit code: 0 drained, 2 usage, 3 a known error."""
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.enable_grpc and arguments.http_port == arguments.grpc_port:
         parser.error(f"--http_port and --grpc_port are both {arguments.http_port}")
-    # Until the server takes over: the first process of a container has no default for it, and a pod
-    # that is ended while it loads its model would go on until it is killed.
+    # Until the server takes over: the first process of a container has no default handler, so a pod
+    # that is stopped while it loads its model would run until it is killed.
     signal.signal(signal.SIGTERM, _end)
     try:
         _serve(arguments)
@@ -80,22 +85,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    # No exception: an import of compiled code that it falls into makes an ImportError of it.
+    # Not an exception: raised during an import of compiled code, it becomes an ImportError.
     os._exit(EXIT_TERMINATED)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
     import cv2
 
-    from segmentor.onnx_model import available_cpus
+    from segmentor.cpus import available_cpus
+    from serving.engines.loading import ModelSource, load_model
     from serving.logs import configure_logging
-    from serving.served_model import ModelSource, load_model
     from serving.settings import MIB, Limits, Settings
 
     configure_logging(arguments.log_level)
-    # gRPC's own lines about clients that do it wrong are no JSON; what matters is an exception.
+    # gRPC's own log lines about wrong clients are not JSON; what matters is raised.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Its own threads would wait actively beside our workers, for resizes of 0.3 ms.
+    # OpenCV's threads would spin beside our workers, for resizes of 0.3 ms.
     cv2.setNumThreads(1)
     workers = arguments.max_inflight or available_cpus()
     source = ModelSource(
@@ -121,21 +126,16 @@ def _serve(arguments: argparse.Namespace) -> None:
         grpc_port=arguments.grpc_port if arguments.enable_grpc else None,
         limits=limits,
         grace_period_s=arguments.grace_period,
+        keep_alive_s=arguments.keep_alive,
     )
     served = load_model(source)
-    # Last: importing KServe takes longer than finding that the model is wrong.
+    # Last: importing KServe takes longer than finding out that the model is wrong.
     from serving.lean_kserve import import_kserve
 
     import_kserve()
     from serving.server import PredictorServer
 
     PredictorServer(served, settings).serve()
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"found '{text}', expected true or false")
-    return text.lower() == "true"
 
 
 def _count(text: str) -> int:
@@ -167,7 +167,7 @@ def _seconds(text: str) -> float:
 
 
 def _name(text: str) -> str:
-    """A name or version goes into routes, headers and gRPC metadata as it is."""
+    """Check a name or version: it goes into routes, headers and gRPC metadata unchanged."""
     if not _NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"found {text!r}, expected letters, digits, '.', '_' and '-', 128 at most"

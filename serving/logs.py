@@ -1,14 +1,17 @@
-"""Structured logs: one JSON object a line on stderr, each with the id of its request."""
+"""Structured logs: one JSON object a line on stderr, with the id of the request."""
 
 import contextvars
 import json
 import logging
+import re
 import sys
 import time
+import uuid
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 
-# What every LogRecord has; anything else came by `extra=` and is logged.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# The attributes of every LogRecord; all others came by `extra=` and are logged.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -18,10 +21,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON."""
+    """Format a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line: time, level, logger, event, request id, and the extra fields."""
+        """Return the line: time, level, logger, event, request id, and the extra fields."""
         moment = time.gmtime(record.created)
         entry: dict[str, object] = {
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{int(record.msecs):03d}Z",
@@ -37,17 +40,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
-def _is_not_told_twice(record: logging.LogRecord) -> bool:
-    """Drops uvicorn's line of what is no HTTP: ours has the request id that the client got."""
-    return record.getMessage() != "Invalid HTTP request received."
+def new_request_id(given: bytes | None) -> str:
+    """Return the client's request id if it is harmless, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return uuid.uuid4().hex
 
 
 def configure_logging(level: str) -> None:
-    """Sends every logger's records to stderr as JSON; uvicorn's access log is ours instead."""
+    """Send all records to stderr as JSON; our request line replaces uvicorn's access log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.captureWarnings(True)  # Pillow's, of damaged images
-    logging.getLogger("uvicorn.error").addFilter(_is_not_told_twice)
+    logging.captureWarnings(True)  # Pillow warns of damaged images
     for name in ("uvicorn.access", "kserve", "kserve.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)

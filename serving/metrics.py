@@ -20,7 +20,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "segmentor_request_seconds",
-    "Time from request to reply, of those answered: refusals are fast when the queue is full.",
+    "Time from request to reply, for answered requests: refusals would hide slow ones.",
     ["route"],
     buckets=_LATENCY,
 )
@@ -30,27 +30,27 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=_LATENCY,
 )
-IN_FLIGHT = Gauge("segmentor_in_flight", "Predictions that are being computed.")
-QUEUED = Gauge("segmentor_queued", "Predictions that wait for a worker.")
+IN_FLIGHT = Gauge("segmentor_in_flight", "Predictions being computed.")
+QUEUED = Gauge("segmentor_queued", "Predictions waiting for a worker.")
 REFUSED = Counter(
     "segmentor_refused_total", "Requests refused to protect the server, by reason.", ["reason"]
 )
 MODEL = Gauge(
     "segmentor_model_info",
-    "The model that is served; always 1.",
+    "The served model; always 1.",
     ["model", "version", "digest", "engine"],
 )
 ENGINE_REFUSED = Counter(
-    "segmentor_engine_refused_total", "Engines asked for that did not serve.", ["engine"]
+    "segmentor_engine_refused_total", "Requested engines that were refused.", ["engine"]
 )
-ENGINE_LOSS = Gauge(
-    "segmentor_engine_iou_loss_at_most",
-    "IoU that a faster engine loses at most, by the images kept with the model; compared at start.",
+ENGINE_FLIPPED = Gauge(
+    "segmentor_engine_flipped_fraction",
+    "Share of the golden images' pixels that a faster engine changes, compared at start.",
     ["engine"],
 )
 COVERAGE = Histogram(
     "segmentor_class_coverage",
-    "Share of an image that a class covers.",
+    "Share of an image covered by a class.",
     ["label"],
     buckets=(0.001, 0.01, 0.05, *_TENTHS),
 )
@@ -61,7 +61,7 @@ BRIGHTNESS = Histogram(
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Observes how long a stage took."""
+    """Observe how long a stage takes."""
     started = time.perf_counter()
     try:
         yield
@@ -75,7 +75,7 @@ def observe_image(
     names: Sequence[str],
     drift: DriftWatch | None = None,
 ) -> None:
-    """Observes brightness and class coverage of one predicted image, on some of its pixels."""
+    """Observe brightness and class coverage of a predicted image, on a sample of its pixels."""
     brightness = mean_brightness(pixels)
     BRIGHTNESS.observe(brightness)
     sparse = mask[:: _step(mask.shape[0]), :: _step(mask.shape[1])]
@@ -90,5 +90,5 @@ def observe_image(
 
 
 def _step(length: int) -> int:
-    """The step that leaves some 128 samples: enough for a histogram; 256 cost 0.3 ms an image."""
+    """Return the step that leaves about 128 samples: 256 would take 0.3 ms an image."""
     return max(1, length // 128)

@@ -1,8 +1,7 @@
-"""The one pipeline behind every way in: image to mask, with what the wanted reply needs."""
+"""Predict: images to masks, with whatever else the reply needs; every way in comes here."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +9,12 @@ from numpy.typing import NDArray
 from segmentor.contract import ModelContract
 from segmentor.image_io import MAX_PIXELS, decode_image, read_header
 from segmentor.inference import decode_for, mask_at, mask_of, probability_at
+from segmentor.output_forms import Need, Prediction
 from segmentor.tiling import OVERLAP, TILE, is_tiled, tile_side, tiled
 from serving.admission import FREE_MEGAPIXELS, give_way
+from serving.engines.loading import ServedModel
 from serving.metrics import observe_image, stage
 from serving.refusals import BadInput, TooLarge, image_refusals
-from serving.served_model import ServedModel
-
-Output = Literal["mask", "overlay", "json", "probability"]
 
 # An encoded image, or RGB uint8 (H, W, 3).
 Picture = bytes | memoryview | NDArray[np.uint8]
@@ -25,55 +23,41 @@ MAX_IMAGES = 16
 # 256 MiB of float32: a small pod holds it twice, as array and as reply.
 MAX_PROBABILITIES = 1 << 26
 MAX_CANVAS_PIXELS = 50_000_000
-# More make a request large; in tiles, which take seconds, so do more than the usual time allows.
+# A request with more pixels is large. In tiles, which take seconds, a smaller one is too.
 LARGE_PIXELS = 16_000_000
-# What the network's first step holds of one image, several times over: its lines, at full width.
+# The resize in the network holds rows at the image's full width, several times over.
 LARGE_LINES = 1 << 22
 MAX_LINES = 1 << 24
-# What tiling holds of one image: where two rows of tiles overlap, all classes.
+# Tiling holds the probabilities of all classes where two rows of tiles overlap.
 MAX_SEAM = 1 << 26
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """Images, and what is wanted of each: a mask always, and the rest on demand.
+    """Images, and what the reply needs of each beside its mask.
 
     `as_text`: probabilities go out as base64 in JSON. `is_stacked`: the results make one tensor.
     """
 
     pictures: tuple[Picture, ...]
-    wants_probability: bool = False
-    wants_canvas: bool = False
+    needs: frozenset[Need] = frozenset()
     threshold: float | None = None
     as_text: bool = False
     is_stacked: bool = False
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What came of one image, all at the image's own size, upright.
-
-    `mask`: uint8 (H, W), class indices. `probability`: float32 (C, H, W), when it was wanted.
-    `canvas`: RGB uint8 (H, W, 3), the image itself, when it was wanted.
-    """
-
-    mask: NDArray[np.uint8]
-    probability: NDArray[np.float32] | None = None
-    canvas: NDArray[np.uint8] | None = None
-
-
 def predict(
     model: ServedModel, request: PredictionRequest, max_pixels: int = MAX_PIXELS
 ) -> list[Prediction]:
-    """Predicts image by image, so that a mask never depends on what else was in the request.
+    """Predict image by image, so that a mask does not depend on the other images of a request.
 
     Raises:
-        BadInput: an image cannot be decoded, or a threshold that does not apply.
-        TooLarge: more images, pixels or probabilities than one request may have.
-        LargeRequest: in a thread for small requests, when this one is large; nothing is done yet.
+        BadInput: too many images, one that cannot be decoded, or a threshold that does not apply.
+        TooLarge: more pixels or probabilities than one request may have.
+        LargeRequest: it is large, and this thread is for small ones; no work is lost.
     """
     if len(request.pictures) > MAX_IMAGES:
-        raise TooLarge(f"{len(request.pictures)} images in one request, at most {MAX_IMAGES}")
+        raise BadInput(f"{len(request.pictures)} images in one request, at most {MAX_IMAGES}")
     contract = _with_threshold(model.contract, request.threshold)
     count = len(request.pictures)
     names = [f"image {place} of {count}" if count > 1 else "image" for place in range(1, count + 1)]
@@ -101,14 +85,14 @@ def _predict_one(
     max_pixels = size[0] * size[1]
     with stage("decode"), image_refusals():
         pixels = _pixels(contract, picture, name, max_pixels)
-    mask, probability = _run(model, contract, pixels, size, request.wants_probability)
+    mask, probability = _run(model, contract, pixels, size, "probability" in request.needs)
     if contract.threshold == model.contract.threshold:
-        # A mask by a client's own threshold says nothing of the model, nor of what comes to it.
+        # A mask by a client's own threshold says nothing about drift.
         observe_image(pixels, mask, contract.label_map.names, model.drift)
-    if not request.wants_canvas:
+    if "canvas" not in request.needs:
         return Prediction(mask, probability)
     with stage("decode"), image_refusals():
-        canvas = pixels if pixels.shape[:2] == size else _full_canvas(picture, max_pixels)
+        canvas = pixels if pixels.shape[:2] == size else _full_canvas(contract, picture, max_pixels)
     return Prediction(mask, probability, canvas)
 
 
@@ -141,9 +125,9 @@ def _check_sizes(
     sizes: list[tuple[int, int]],
     max_pixels: int,
 ) -> None:
-    """Refuses what would take more memory than a pod has, before anything is decoded.
+    """Refuse what would take more memory than a pod has, before anything is decoded.
 
-    The images of a request count together: all their masks are in memory until the reply is made.
+    The images of a request count together, because all masks stay in memory until the reply.
     """
     if request.is_stacked and len(set(sizes)) > 1:
         raise BadInput("images of different sizes, expected one size; send a request for each")
@@ -155,9 +139,9 @@ def _check_sizes(
         raise TooLarge(f"{images} of {pixels:,} pixels, at most {max_pixels:,} in one request")
     values = contract.channels * pixels
     most = MAX_PROBABILITIES // 4 if request.as_text else MAX_PROBABILITIES
-    if request.wants_probability and values > most:
+    if "probability" in request.needs and values > most:
         raise TooLarge(f"{values:,} probabilities, at most {most:,}; ask for the mask")
-    if request.wants_canvas and pixels > MAX_CANVAS_PIXELS:
+    if "canvas" in request.needs and pixels > MAX_CANVAS_PIXELS:
         raise TooLarge(
             f"an overlay of {pixels:,} pixels, at most {MAX_CANVAS_PIXELS:,}; ask for the mask"
         )
@@ -170,19 +154,19 @@ def _is_large(contract: ModelContract, size: tuple[int, int]) -> bool:
 
 
 def _weight(contract: ModelContract) -> float:
-    """How many times the usual work a pixel is: tiles of many classes are small, and overlap."""
+    """Return the work for a pixel: small tiles, for many classes, overlap more."""
     if contract.input.size_policy == "resize":
         return 1.0
     return (TILE / tile_side(contract)) ** 2
 
 
 def _lines(contract: ModelContract, size: tuple[int, int]) -> int:
-    """How many pixels a `resize` model holds: of each of its own rows all columns of the image."""
+    """Return the pixels that a `resize` model holds: its own rows at the image's full width."""
     return contract.input.size[0] * size[1] if contract.input.size_policy == "resize" else 0
 
 
 def _check_shape(contract: ModelContract, size: tuple[int, int]) -> None:
-    """Refuses an image so wide that the network, or its tiles, would take too much memory."""
+    """Refuse an image so wide that the network, or its tiles, would take too much memory."""
     width = size[1]
     if _lines(contract, size) > MAX_LINES:
         most = MAX_LINES // contract.input.size[0]
@@ -200,10 +184,10 @@ def _pixels(
     return decode_for(contract, bytes(picture), name, max_pixels)[0]
 
 
-def _full_canvas(picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
+def _full_canvas(contract: ModelContract, picture: Picture, max_pixels: int) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return picture
-    return decode_image(bytes(picture), "image", max_pixels)
+    return decode_image(bytes(picture), "image", max_pixels, white=contract.input.white)
 
 
 def _with_threshold(contract: ModelContract, threshold: float | None) -> ModelContract:
@@ -211,6 +195,4 @@ def _with_threshold(contract: ModelContract, threshold: float | None) -> ModelCo
         return contract
     if not contract.is_binary:
         raise BadInput("threshold: the model has more than two classes and takes the likeliest")
-    if not 0 < threshold < 1:
-        raise BadInput(f"threshold: found {threshold}, expected a value in (0, 1)")
     return dataclasses.replace(contract, threshold=threshold)

@@ -1,4 +1,4 @@
-"""Why a request gets no prediction: each refusal knows its HTTP status and its gRPC status.
+"""The reasons for refusing a request, each with its HTTP and its gRPC status.
 
     Refusal
       BadInput      400  INVALID_ARGUMENT    the body, a header or a parameter is wrong
@@ -11,7 +11,7 @@
       TimedOut      503  DEADLINE_EXCEEDED   no result within the time limit: come back
       NotReady      503  UNAVAILABLE         the model is not loaded, or the server is stopping
 
-The message is for the client: what was found and what was expected, never internals.
+The message is for the client: what was found and what was expected, without internals.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ from segmentor.errors import ImageError, ImageSizeError
 RETRY_AFTER_SECONDS = 1
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
-    """A request that is answered with an error the client can understand."""
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault
+    """A request that is answered with an error for the client."""
 
     status = 400
     grpc_status = "INVALID_ARGUMENT"
@@ -55,7 +55,7 @@ class TooSlow(Refusal):
 
 
 class TooLarge(Refusal):
-    """More bytes, pixels or images than one request may have."""
+    """More bytes or pixels than one request may have."""
 
     status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
@@ -68,7 +68,7 @@ class Encoded(Refusal):
 
 
 class Busy(Refusal):
-    """The queue is full; to wait longer would let every request time out."""
+    """The queue is full: if more requests waited, all would time out."""
 
     status = 503
     grpc_status = "RESOURCE_EXHAUSTED"
@@ -90,7 +90,7 @@ class NotReady(Refusal):
 
 @contextmanager
 def image_refusals() -> Iterator[None]:
-    """Turns the library's ImageError into a refusal: its message is written for people."""
+    """Turn the library's ImageError, whose message is for people, into a refusal."""
     try:
         yield
     except ImageSizeError as error:

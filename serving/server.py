@@ -1,4 +1,4 @@
-"""KServe's ModelServer with an application of ours, ports that are ours, and a real drain."""
+"""The predictor's process: both ports, one event loop, and draining on SIGTERM."""
 
 import asyncio
 import contextlib
@@ -10,55 +10,43 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from grpc import aio
-from kserve import ModelServer
 
 from segmentor.errors import ConfigError
-from serving.admission import Admission
-from serving.application import build_application
-from serving.body_budget import BodyBudget
-from serving.grpc_service import SegmentationServicer, start_grpc
-from serving.http_protocol import BoundedHttpProtocol, connection_limits
+from serving.engines.loading import ServedModel
+from serving.grpc.server import GrpcServer
+from serving.http.application import build_application
+from serving.kserve_model import FixedRepository, SegmentationModel
 from serving.metrics import MODEL
-from serving.model import FixedRepository, HonestDataPlane, SegmentationModel
-from serving.served_model import ServedModel
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# To tell clients that their work was given up; then connections are closed.
+# After the grace period: time to tell clients that their work was given up.
 _LAST_WORDS_S = 1.0
-# Longer than a proxy's idle timeout, or a proxy sends a request into a connection that just closed.
-_KEEP_ALIVE_S = 65
+_MAX_HEADER_BYTES = 1 << 16
 
 
-class PredictorServer(ModelServer):
-    """Serves one model over HTTP and gRPC until it is told to stop, then drains."""
+class PredictorServer:
+    """Serves one model over HTTP and gRPC until it is told to stop, then drains.
+
+    KServe's ModelServer is not used: it drains gRPC only after HTTP, answers 500 to what is left
+    at the end of the grace period, and parses the process's own command line.
+    """
 
     def __init__(self, served: ServedModel, settings: Settings) -> None:
-        super().__init__(
-            http_port=settings.http_port,
-            grpc_port=settings.grpc_port or 0,
-            enable_grpc=settings.grpc_port is not None,
-            enable_latency_logging=False,
-        )
-        limits = settings.limits
         self.settings = settings
-        self.served = served
-        self.admission = Admission(limits.workers, limits.queue_limit, limits.time_limit_s)
-        self.model = SegmentationModel(served, self.admission, BodyBudget(limits.body_budget))
-        self.dataplane = HonestDataPlane(self.registered_models)
-        self.model_repository_extension = FixedRepository(self.registered_models)
+        self.model = SegmentationModel(served, settings.limits)
+        self.admission = self.model.admission
+        self.repository = FixedRepository(self.model)
 
     def serve(self) -> None:
-        """Opens the ports and serves until SIGTERM or SIGINT.
+        """Open the ports and serve until SIGTERM or SIGINT.
 
         Raises:
             ConfigError: a port is taken.
         """
-        with _bound(self.http_port) as listener:
-            self.register_model(self.model)
-            served = self.served
+        with _bound(self.settings.http_port) as listener:
+            served = self.model.served
             MODEL.labels(served.name, served.version, served.digest, served.engine).set(1)
             if served.drift is not None:
                 served.drift.expose()
@@ -70,31 +58,30 @@ class PredictorServer(ModelServer):
             os._exit(0)
 
     async def _serve(self, listener: socket.socket) -> None:
-        grpc_server: aio.Server | None = None
-        if self.enable_grpc:
-            servicer = SegmentationServicer(
-                self.dataplane, self.model_repository_extension, self.settings.limits, self.served
-            )
-            grpc_server = await start_grpc(servicer, self.grpc_port)
+        grpc_server = None
+        if self.settings.grpc_port is not None:
+            grpc_server = GrpcServer(self.repository)
+            await grpc_server.start(self.settings.grpc_port)
         http_server = _HttpServer(self._http_config())
         draining = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, self._stop, http_server, draining)
-        # What start-up made stays for good: no collection need ever look at it again.
+        # The objects of start-up live as long as the process: never scan them again.
         gc.collect()
         gc.freeze()
-        logger.info("ready", extra={"http_port": self.http_port, "grpc_port": self.grpc_port})
+        ports = {"http_port": self.settings.http_port, "grpc_port": self.settings.grpc_port}
+        logger.info("ready", extra=ports)
         drained = asyncio.create_task(self._drain(grpc_server, draining))
         await http_server.serve(sockets=[listener])
-        # Those that uvicorn has cancelled tell their clients so.
+        # Requests that uvicorn has cancelled tell their clients so.
         if http_server.server_state.tasks:
             await asyncio.wait(http_server.server_state.tasks, timeout=_LAST_WORDS_S)
         await drained
         self.admission.close()
         logger.info("stopped")
 
-    async def _drain(self, grpc_server: aio.Server | None, draining: asyncio.Event) -> None:
-        """Drains gRPC while uvicorn drains HTTP; after the grace period gives up on both."""
+    async def _drain(self, grpc_server: GrpcServer | None, draining: asyncio.Event) -> None:
+        """Drain gRPC while uvicorn drains HTTP; after the grace period give up on both."""
         await draining.wait()
         grace_s = self.settings.grace_period_s
         asyncio.get_running_loop().call_later(grace_s, self.admission.close)
@@ -102,7 +89,7 @@ class PredictorServer(ModelServer):
             await grpc_server.stop(grace_s + _LAST_WORDS_S)
 
     def _stop(self, http_server: uvicorn.Server, draining: asyncio.Event) -> None:
-        """Drains: nothing new, what is in flight is answered; a second signal gives up at once."""
+        """Accept nothing new and answer what is in flight; on a second signal give up at once."""
         at_once = draining.is_set()
         if at_once:
             http_server.force_exit = True
@@ -112,21 +99,18 @@ class PredictorServer(ModelServer):
         logger.info("stopping", extra={"at_once": at_once})
 
     def _http_config(self) -> uvicorn.Config:
-        BoundedHttpProtocol.most_connections, waiting = connection_limits()
-        application = build_application(
-            self.dataplane, self.model_repository_extension, self.served, self.settings.limits
-        )
-        BoundedHttpProtocol.identity = application.headers
         return uvicorn.Config(
-            application,
-            http=BoundedHttpProtocol,
-            log_config=None,
+            build_application(self.repository),
+            # Not httptools: it accepts headers of any length, and drops the body of a request that
+            # offers h2c, as the first one of Java's client does.
+            http="h11",
+            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
             ws="none",
+            log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # they would change the client's address in the log alone
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            backlog=waiting,
+            proxy_headers=False,  # they would only change the client's address in the log
+            timeout_keep_alive=self.settings.keep_alive_s,
             timeout_graceful_shutdown=int(self.settings.grace_period_s + _LAST_WORDS_S),
         )
 
@@ -134,15 +118,15 @@ class PredictorServer(ModelServer):
 class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals to us: uvicorn raises them again when it is done, in mid-drain."""
+        """Leave the signals to us: uvicorn raises them again when it is done, in mid-drain."""
         yield
 
 
 @contextlib.contextmanager
 def _bound(port: int) -> Iterator[socket.socket]:
-    """Binds before anything is served, so that a port that is taken is one clear line."""
-    # asyncio switches Nagle's algorithm off only where the socket names its protocol: a reply of
-    # two parts would wait 40 ms for the client's delayed acknowledgement.
+    """Bind first, so that a port in use is one clear line."""
+    # asyncio disables Nagle's algorithm only if the socket names its protocol: a reply in two parts
+    # would wait 40 ms for the client's delayed acknowledgement.
     has_ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

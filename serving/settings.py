@@ -1,18 +1,18 @@
-"""What the command line decides, as frozen values."""
+"""The settings of the command line, as frozen values."""
 
 from dataclasses import dataclass
 
-from serving.served_model import ModelSource
+from serving.engines.loading import ModelSource
 
 MIB = 1 << 20
-# 12,000 x 9,000 photographs pass. While it is decoded an image takes up to 8 bytes a pixel, later
-# mask and reply some 3: with two workers that stays within the 2 GiB of the runtime's pod.
+# Enough for a photograph of 12,000 x 9,000. Decoding takes up to 8 bytes a pixel, mask and reply
+# about 3: with two workers that stays within the 2 GiB of the runtime's pod.
 MAX_PIXELS = 120_000_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may be, and how many there may be at once."""
+    """Limits of one request, and of how many there are at once."""
 
     max_body_bytes: int = 64 * MIB
     max_pixels: int = MAX_PIXELS
@@ -22,16 +22,22 @@ class Limits:
 
     @property
     def body_budget(self) -> int:
-        """Bytes of all bodies in memory: as many as four of the largest take."""
+        """Bytes of all bodies in memory: four of the largest."""
         return 4 * self.max_body_bytes
+
+    @property
+    def reply_budget(self) -> int:
+        """Bytes of large replies that are not read yet: one of 256 MiB, and some others."""
+        return 448 * MIB
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the predictor is started with; a port of None is not opened."""
+    """All settings of a predictor; a port of None is not opened."""
 
     source: ModelSource
     http_port: int = 8080
     grpc_port: int | None = 8081
     limits: Limits = Limits()
     grace_period_s: float = 30.0
+    keep_alive_s: int = 3660

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from segmentor.contract import InputSpec, ModelContract
 from segmentor.dataset import Dataset
+from segmentor.dataset_store import commit, shard_place
 from segmentor.dataset_writer import DatasetWriter
-from segmentor.image_io import encode_png
+from segmentor.image_io import encode_jpeg, encode_png
 from segmentor.label_map import LabelMap
 
 ROAD = LabelMap.of(["background", "road"])
@@ -27,7 +29,7 @@ TINY_NETWORK = {
 def draw_scene(
     seed: int, size: tuple[int, int] = (64, 96), road: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draws a grey road on green under a blue sky.
+    """Draw a grey road on green under a blue sky.
 
     Returns RGB uint8 (H, W, 3) and the mask uint8 (H, W) of `STREET`.
     """
@@ -52,10 +54,25 @@ def draw_scene(
     return image, mask
 
 
+def damaged_jpegs() -> dict[str, bytes]:
+    """JPEGs that libjpeg decodes with a warning, by what was done to them."""
+    whole = encode_jpeg(draw_scene(5, (200, 300))[0], quality=90)
+    middle = len(whole) // 2
+    frame = whole.index(b"\xff\xc0") + 5
+    return {
+        "a cut end, closed": whole[:middle] + b"\xff\xd9",
+        "zeros in the middle": whole[:middle] + bytes(2000) + whole[middle + 2000 :],
+        "other bytes": whole[:middle]
+        + bytes(byte ^ 0x55 for byte in whole[middle : middle + 20])
+        + whole[middle + 20 :],
+        "a taller frame": whole[:frame] + (600).to_bytes(2, "big") + whole[frame + 2 :],
+    }
+
+
 def scenes(
     count: int, label_map: LabelMap = ROAD, size: tuple[int, int] = (64, 96), first_seed: int = 0
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8], str]]:
-    """Yields id, image, mask and group (three images a group) of `ROAD` or `STREET`."""
+    """Yield id, image, mask and group (three images a group) of `ROAD` or `STREET`."""
     for index in range(count):
         image, mask = draw_scene(first_seed + index, size)
         if label_map.is_binary:
@@ -68,12 +85,36 @@ def write_dataset(
     samples: Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8], str]],
     label_map: LabelMap = ROAD,
 ) -> Dataset:
-    """Writes a data set artifact of (id, image, mask, group) into a new folder."""
+    """Write a data set artifact of (id, image, mask, group) into a new folder."""
     folder.mkdir(parents=True)
     with DatasetWriter(folder, label_map, {"source": "drawn"}) as writer:
         for sample_id, image, mask, group in samples:
             writer.add(sample_id, encode_png(image), mask, group)
     return Dataset(folder)
+
+
+def write_as_pod(
+    folder: Path,
+    samples: Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8], str]],
+    destination: str,
+    shard_bytes: int = 60_000,
+    label_map: LabelMap = ROAD,
+) -> Path:
+    """Write a data set as convert_labels does in a pod, its shards into the object store.
+
+    Without a destination it is written as on a laptop. Returns the folder.
+    """
+    folder.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1" if destination else "")
+        with shard_place(destination) as place:
+            where = {"location": place.location, "keep": place.keep}
+            with DatasetWriter(folder, label_map, {}, shard_bytes, **where) as writer:
+                for sample_id, image, mask, group in samples:
+                    writer.add(sample_id, encode_png(image), mask, group)
+        if destination:
+            commit(folder, destination, "sha256:0123456789abcdef0123")
+    return folder
 
 
 def write_checkpoint(
@@ -84,7 +125,7 @@ def write_checkpoint(
     network: dict[str, object] = TINY_NETWORK,
     size_policy: str = "resize",
 ) -> Path:
-    """Writes a checkpoint with random weights, or fitted to drawn scenes for some steps."""
+    """Write a checkpoint with random weights, or fitted to drawn scenes for some steps."""
     import torch
 
     from segmentor.nn.checkpoint import Checkpoint, save_checkpoint
@@ -136,7 +177,7 @@ def write_model(
     size: tuple[int, int] = (64, 96),
     size_policy: str = "resize",
 ) -> Path:
-    """Writes model.onnx of one linear layer that tells the colours of drawn scenes apart.
+    """Write model.onnx of one linear layer that tells the colours of drawn scenes apart.
 
     It takes seconds, for torch's exporter does: make it once a session.
     """

@@ -3,7 +3,7 @@
 import itertools
 import os
 
-from pipelines.ports import is_free_port
+from pipelines.processes import is_free_port
 
 # Below those that the system gives to clients (32768 on), and below those of the embedded store:
 # what `bind` to port 0 finds may be taken by anybody before the server is there.
@@ -15,7 +15,7 @@ _numbers = itertools.count(os.getpid() * 37)
 
 
 def free_port() -> int:
-    """Finds a port of loopback that nobody listens on, another one at each call."""
+    """Find a port of loopback that nobody listens on, another one at each call."""
     for number in itertools.islice(_numbers, OF_A_WORKER):
         port = FIRST + _worker * OF_A_WORKER + number % OF_A_WORKER
         if is_free_port(port):

@@ -27,11 +27,11 @@ def small_scenes() -> Iterator[Scene]:
 
 
 def write_small_export(path: Path) -> Path:
-    """Writes the zip and returns its path."""
+    """Write the zip and return its path."""
     write_cvat_export(small_scenes(), path)
     return path
 
 
 def photograph() -> bytes:
-    """Returns a JPEG that is not in the export: a frame of a tenth drive, at full size."""
+    """Return a JPEG that is not in the export: a frame of a tenth drive, at full size."""
     return encode_jpeg(draw_scene("country", 5, 0).image)

@@ -1,5 +1,10 @@
-"""BentoML as its documentation has it: a service whose API takes a file path and returns bytes."""
+"""BentoML as its documentation has it: a service whose API takes a file path and returns bytes.
 
+`python bentoml_peer.py PORT` becomes `bentoml serve`.
+"""
+
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +22,14 @@ class Segmentation:
 
     @bentoml.api
     def predict(self, file: Path) -> Annotated[Path, ContentType("image/png")]:
-        """Writes the mask beside the upload."""
+        """Write the mask beside the upload."""
         target = file.with_suffix(".mask.png")
         target.write_bytes(self.model.predict(file.read_bytes()))
         return target
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parent
+    command = str(Path(sys.executable).with_name("bentoml"))
+    service = [command, "serve", "bentoml_peer:Segmentation", f"--working-dir={here}"]
+    os.execv(command, [*service, f"--port={sys.argv[1]}"])

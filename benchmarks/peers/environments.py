@@ -13,7 +13,7 @@ PACKAGES = {
 
 
 def peer_python(name: str, folder: Path) -> Path:
-    """Returns the interpreter of an environment of PACKAGES; makes it at the first call."""
+    """Return the interpreter of an environment of PACKAGES; make it at the first call."""
     python = folder / name / "bin" / "python"
     stamp = folder / name / ".installed"
     if not stamp.is_file():

@@ -15,7 +15,7 @@ class Segmentation(kserve.Model):
     """load, then predict on the event loop, as the example does."""
 
     def load(self) -> bool:
-        """Loads the model."""
+        """Load the model."""
         self.model = PlainModel()
         self.ready = True
         return self.ready

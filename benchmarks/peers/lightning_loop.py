@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from benchmarks.measuring import Spent, start_clock
+
 
 class Module(lightning.LightningModule):
     """The example's module around any network and loss; its clock runs while it trains."""
 
-    def __init__(self, network, normalise, loss, optimizer, now, since) -> None:
+    def __init__(self, network, normalise, loss, optimizer) -> None:
         super().__init__()
         self.network, self.normalise, self.loss = network, normalise, loss
-        self.optimizer, self.now, self.since = optimizer, now, since
+        self.optimizer = optimizer
         self.outputs: list[dict[str, Tensor]] = []
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> dict[str, Tensor]:
@@ -32,17 +34,17 @@ class Module(lightning.LightningModule):
         return output
 
     def on_train_epoch_start(self) -> None:
-        """Starts the clock."""
-        self.start = self.now()
+        """Start the clock."""
+        self.stop = start_clock()
 
     def on_train_epoch_end(self) -> None:
-        """Reduces the counts, and stops the clock."""
+        """Reduce the counts, and stop the clock."""
         counts = [torch.cat([x[name] for x in self.outputs]) for name in ("tp", "fp", "fn", "tn")]
         self.log("train_iou", smp.metrics.iou_score(*counts, reduction="micro"))
-        self.spent = self.since(self.start)
+        self.spent = self.stop(len(self.trainer.train_dataloader.dataset))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns the one given."""
+        """Return the one given."""
         return self.optimizer
 
 
@@ -52,13 +54,11 @@ def train(
     normalise: Callable[[Tensor], Tensor],
     loss: nn.Module,
     optimizer: torch.optim.Optimizer,
-    now: Callable,
-    since: Callable,
-) -> tuple[float, float]:
-    """Trains an epoch; returns wall and CPU seconds."""
+) -> Spent:
+    """Train an epoch."""
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    module = Module(network, normalise, loss, optimizer, now, since)
+    module = Module(network, normalise, loss, optimizer)
     trainer = lightning.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,

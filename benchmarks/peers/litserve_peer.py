@@ -11,19 +11,19 @@ class Segmentation(litserve.LitAPI):
     """decode_request -> predict -> encode_response."""
 
     def setup(self, device: str) -> None:
-        """Loads the model, once a worker."""
+        """Load the model, once a worker."""
         self.model = PlainModel()
 
     async def decode_request(self, request: Request) -> bytes:
-        """Reads the upload; what LitServe hands over is the parsed form."""
+        """Read the upload; what LitServe hands over is the parsed form."""
         return await request["file"].read()
 
     async def predict(self, content: bytes) -> bytes:
-        """Runs the model."""
+        """Run the model."""
         return self.model.predict(content)
 
     async def encode_response(self, output: bytes) -> Response:
-        """Wraps the PNG."""
+        """Wrap the PNG."""
         return Response(output, media_type="image/png")
 
 

@@ -19,7 +19,7 @@ class Segmentation(MLModel):
     """load, then predict on the event loop of its worker process, as its guide does."""
 
     async def load(self) -> bool:
-        """Loads the model, once a worker."""
+        """Load the model, once a worker."""
         self.model = PlainModel()
         return True
 
@@ -38,7 +38,7 @@ class Segmentation(MLModel):
 
 
 def main() -> None:
-    """Becomes `mlserver start`, with the settings of this benchmark."""
+    """Become `mlserver start`, with the settings of this benchmark."""
     port = int(sys.argv[1])
     here = Path(__file__).resolve().parent
     folder = Path(tempfile.mkdtemp())

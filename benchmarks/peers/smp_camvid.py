@@ -16,7 +16,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -119,7 +118,7 @@ class CamVidModel(lightning.LightningModule):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalises uint8 (N, 3, h, w); returns logits."""
+        """Normalise uint8 (N, 3, h, w); return logits."""
         return self.model((image.float() - self.mean) / self.std)
 
     def shared_step(self, batch: tuple[torch.Tensor, torch.Tensor], stage: str) -> torch.Tensor:
@@ -158,7 +157,7 @@ class CamVidModel(lightning.LightningModule):
 
 
 def train(data: Path, checkpoint: Path, encoder: str, weights: str, cpu_seconds: float) -> None:
-    """Trains for at least `cpu_seconds` of CPU time, and writes a checkpoint for `evaluate`.
+    """Train for at least `cpu_seconds` of CPU time, and write a checkpoint for `evaluate`.
 
     One epoch before it tells how many that takes, and does not count.
     """
@@ -166,9 +165,7 @@ def train(data: Path, checkpoint: Path, encoder: str, weights: str, cpu_seconds:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     train_set, val_set = artifact.Dataset(data / "train"), artifact.Dataset(data / "val")
     label_map = train_set.label_map
-    spec = InputSpec((CROP, CROP), size_policy="native", stride=32)
-    if weights != "none":
-        spec = replace(spec, mean=HALF, std=HALF)
+    spec = InputSpec((CROP, CROP), size_policy="native", stride=32, mean=HALF, std=HALF)
     config = NetworkConfig("fpn", encoder)
     loaders = (
         DataLoader(Samples(train_set, training_transform()), BATCH, shuffle=True),

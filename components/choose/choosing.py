@@ -33,7 +33,7 @@ class Candidate:
 
 
 def listed_checkpoints(executor_input: str) -> list[Path]:
-    """Returns the paths of the input list `checkpoints`; no placeholder of KFP names them.
+    """Return the paths of the input list `checkpoints`; no placeholder of KFP names them.
 
     Raises:
         ConfigError: the text is no ExecutorInput, or lists no checkpoints.
@@ -50,7 +50,7 @@ def listed_checkpoints(executor_input: str) -> list[Path]:
 def choose(
     checkpoints: Sequence[Path], metric: str, target: Path, report: Path
 ) -> dict[str, dict[str, str | int | float]]:
-    """Copies the checkpoint with the greatest metric; the first one of equals.
+    """Copy the checkpoint with the greatest metric; the first one of equals.
 
     Args:
         checkpoints: Folders that train wrote.

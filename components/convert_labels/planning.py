@@ -2,22 +2,19 @@
 
 import contextlib
 import re
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from components.convert_labels.conversion import Job
-from components.convert_labels.exports import (
+from components.convert_labels.raw_labels import (
     UNLABELLED,
     Export,
     Item,
     ShapesLabel,
-    problem_at,
 )
-from components.convert_labels.image_finder import ImageFinder
-from segmentor.errors import ConfigError, DataError, SegmentorError
-from segmentor.name_table import NameTable
+from components.convert_labels.source.image_finder import ImageFinder
+from segmentor.errors import ConfigError, DataError, Problem, SegmentorError
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,13 @@ class Policies:
 
 @dataclass(frozen=True)
 class Refused:
-    """An item that is left out: by policy (`problem` empty), or because it is wrong.
+    """An item that is left out: by policy (no `problem`), or because it is wrong.
 
     `is_ungrouped`: the group pattern does not match its name.
     """
 
     id: str
-    problem: str = ""
+    problem: Problem | None = None
     is_ungrouped: bool = False
 
 
@@ -47,7 +44,7 @@ class UngroupedError(DataError):
 def plan_jobs(
     export: Export, finder: ImageFinder, policies: Policies
 ) -> tuple[Callable[[], Iterator[Job | Refused]], str]:
-    """Returns the jobs of an export, as a generator to call, and the grouping rule in words.
+    """Return the jobs of an export, as a generator to call, and the grouping rule in words.
 
     Raises:
         ConfigError: the group pattern is no regular expression.
@@ -66,7 +63,7 @@ def plan_jobs(
             except UngroupedError:
                 yield Refused(sample_id, is_ungrouped=True)
             except SegmentorError as error:
-                yield Refused(sample_id, problem_at(item.place, error))
+                yield Refused(sample_id, Problem.of(item.place, error))
 
     return jobs, rule
 
@@ -79,12 +76,12 @@ class Seen:
             "export the tasks one by one" if has_tasks else "leave one out of the annotations"
         )
         self._has_subsets = has_subsets
-        self._ids, self._images = NameTable(), NameTable()
-        # The number of each sample's image, and of each image's first sample.
-        self._image_of, self._sample_of = array("q"), array("q")
+        # The place of each sample's image, and the first sample of each place.
+        self._place_of: dict[str, str] = {}
+        self._sample_at: dict[str, str] = {}
 
     def checked(self, job: Job | Refused) -> Job | Refused:
-        """Returns the job; a name that differs in the extension alone gets that.
+        """Return the job; a name that differs in the extension alone gets that.
 
         Raises:
             DataError: the name was there before, or the image is that of another subset's sample.
@@ -93,35 +90,29 @@ class Seen:
             return job
         name = job.image.name
         place = f"{job.image.offset}:{name}"
-        image = self._images.number_of(place)
-        number = self._ids.number_of(job.id)
-        if number is not None and self._image_of[number] != image:
+        if self._place_of.get(job.id, place) != place:
             full = job.id + PurePosixPath(name).suffix
             job = replace(job, id=full, group=full if job.group == job.id else job.group)
-            number = self._ids.number_of(job.id)
-        if number is not None:
+        if job.id in self._place_of:
             raise DataError(
                 job.id, "the name twice", "unique image names in a subset", self._remedy
             )
-        if self._has_subsets and image is not None:
-            found = f"{name}, which is the image of {self._ids[self._sample_of[image]]}"
+        if self._has_subsets and place in self._sample_at:
+            found = f"{name}, which is the image of {self._sample_at[place]}"
             remedy = "put the images of each subset into a folder of its name"
             raise DataError(job.id, found, "an image of its own", remedy)
-        if image is None:
-            image = self._images.add(place)
-            self._sample_of.append(len(self._ids))
-        self._image_of.append(image)
-        self._ids.add(job.id)
+        self._sample_at.setdefault(place, job.id)
+        self._place_of[job.id] = place
         return job
 
 
 def sample_name(item: Item, export: Export) -> str:
-    """Returns the sample's id: the image's name, below its subset where there are several."""
+    """Return the sample's id: the image's name, below its subset where there are several."""
     return f"{item.subset}/{item.name}" if len(export.subsets) > 1 else item.name
 
 
 def is_empty(item: Item) -> bool:
-    """True when nothing in the item becomes pixels."""
+    """Return True when nothing in the item becomes pixels."""
     return item.label is None or (isinstance(item.label, ShapesLabel) and not item.label.records)
 
 
@@ -141,7 +132,7 @@ def _job(
             sample_id,
             "no labels",
             "at least one",
-            "label it, or choose empty_images=negative or skip",
+            "label it, or choose --empty-images negative or skip",
         )
     image = finder.find(item.name, item.image_name, item.subset)
     group = group_of(item) if group_of else sample_id
@@ -149,14 +140,14 @@ def _job(
 
 
 def _no_mask(sample_id: str) -> DataError:
-    # It would be all "no ground truth": nothing learns from it.
-    expected, remedy = "a mask, as the classes have no background", "add it, or empty_images=skip"
+    # The mask would be "no ground truth" everywhere: training learns nothing from it.
+    expected, remedy = "a mask, as the classes have no background", "add it, or --empty-images skip"
     return DataError(sample_id, "no mask", expected, remedy)
 
 
 def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str] | None, str]:
     if pattern:
-        return group_by_pattern(pattern), f"by group_pattern {pattern}"
+        return group_by_pattern(pattern), f"by --group-pattern {pattern}"
     if len(export.tasks) > 1:
         names = export.task_names
         return lambda item: names.get(item.task, item.task), (
@@ -168,7 +159,7 @@ def _grouping(export: Export, pattern: str) -> tuple[Callable[[Item], str] | Non
 
 
 def group_by_pattern(pattern: str) -> Callable[[Item], str]:
-    """Returns the function from an item to its group.
+    """Return the function from an item to its group.
 
     Raises:
         ConfigError: the pattern is no regular expression.
@@ -177,14 +168,14 @@ def group_by_pattern(pattern: str) -> Callable[[Item], str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            "parameter group_pattern", f"'{pattern}' ({error})", "a regular expression"
+            "--group-pattern", f"'{pattern}' ({error})", "a regular expression"
         ) from error
 
     def group_of(item: Item) -> str:
         match = expression.search(item.name)
         group = match and (match.group(1) if expression.groups else match.group(0))
         if not group:
-            raise UngroupedError(item.name, f"no match of group_pattern '{pattern}'")
+            raise UngroupedError(item.name, f"no match of --group-pattern '{pattern}'")
         return group
 
     return group_of

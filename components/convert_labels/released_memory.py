@@ -5,7 +5,7 @@ import ctypes
 
 
 def release_memory() -> None:
-    """Returns free pages of the heap, which glibc would keep below what is still in use.
+    """Return free pages of the heap, which glibc would keep below what is still in use.
 
     Other C libraries do without.
     """

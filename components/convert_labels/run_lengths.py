@@ -18,7 +18,7 @@ Runs = tuple[Integers, Integers]
 
 
 def runs_of_counts(counts: NDArray[np.int64], pixels: int, where: str) -> Runs:
-    """Turns alternating counts, zeros first, into set runs.
+    """Turn alternating counts, zeros first, into set runs.
 
     Raises:
         MaskError: a negative count, or a sum that is not `pixels`.
@@ -38,7 +38,7 @@ def runs_of_counts(counts: NDArray[np.int64], pixels: int, where: str) -> Runs:
 
 
 def unpack_counts(packed: bytes, where: str) -> Integers:
-    """Unpacks COCO's compressed counts.
+    """Unpack COCO's compressed counts.
 
     Raises:
         MaskError: characters out of range, or an unfinished count.
@@ -58,10 +58,10 @@ def unpack_counts(packed: bytes, where: str) -> Integers:
 
 
 def runs_of_many(packed: Sequence[bytes], pixels: int) -> list[Runs]:
-    """Returns the set runs of each mask of so many pixels, as pycocotools packed them."""
+    """Return the set runs of each mask of so many pixels, as pycocotools packed them."""
     rows, counts = _unpack(packed)
     row_counts = (counts + 1) // 2
-    # Each mask's counts sum to `pixels`: what went before it are whole masks.
+    # Each mask's counts sum to `pixels`: before it there are only whole masks.
     totals = np.cumsum(rows[:, 0] + rows[:, 1])
     ends = totals - np.repeat(np.arange(len(counts)) * pixels, row_counts)
     lengths = rows[:, 1]
@@ -76,7 +76,7 @@ def runs_of_many(packed: Sequence[bytes], pixels: int) -> list[Runs]:
 
 
 def _unpack(packed: Sequence[bytes]) -> tuple[Integers, Integers]:
-    """Unpacks compressed counts, none of them empty; all at once, as each step costs a call.
+    """Unpack compressed counts, none of them empty; all at once, as each step costs a call.
 
     Source: cocoapi, `maskApi.c`, rleFrString: 5 bits a character from 48 on, bit 5 continues,
     the last bit 4 is the sign; from the fourth count on, the difference to the count two before.
@@ -109,3 +109,10 @@ def _unpack(packed: Sequence[bytes]) -> tuple[Integers, Integers]:
     rows[row_starts, 0] = heads
     rows[(row_starts + row_counts - 1)[counts % 2 == 1], 1] = 0
     return rows, counts
+
+
+def runs_by_rows(bits: NDArray[np.bool_]) -> Integers:
+    """Return the alternating run lengths of a mask, zeros first, row after row."""
+    flat = np.concatenate(([False], bits.ravel(), [not bits.flat[-1] if bits.size else True]))
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    return np.diff(edges, prepend=0).astype(np.int64)

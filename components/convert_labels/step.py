@@ -4,164 +4,206 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from components.cli import ArtifactMetadata, output_file, output_folder
-from components.convert_labels.class_mapping import (
-    ClassMapping,
-    MappingRules,
-    map_classes,
-    parse_classes,
-)
-from components.convert_labels.conversion import Converted, Job, convert_jobs
-from components.convert_labels.detection import open_export
-from components.convert_labels.exports import SOME_NAMES, Export
-from components.convert_labels.fetching import local_copy
-from components.convert_labels.image_finder import ImageFinder
-from components.convert_labels.label_pixels import make_tables
-from components.convert_labels.label_report import write_label_report
+from components.convert_labels.classes.mapping import ClassMapping, MappingRules, map_classes
+from components.convert_labels.conversion import Conversion, Converted, Job, convert_jobs
+from components.convert_labels.failures import failed_report, refuse, report_kept, without_group
+from components.convert_labels.formats.detection import open_export
+from components.convert_labels.masks.label_pixels import make_tables
+from components.convert_labels.options import ConvertLabelsOptions
+from components.convert_labels.paths import OutputPaths
 from components.convert_labels.planning import Policies, Refused, plan_jobs
-from components.convert_labels.quality import FINDINGS, LabelQuality, metrics, write_findings
+from components.convert_labels.raw_labels import SOME_NAMES, Export
 from components.convert_labels.released_memory import release_memory
-from components.convert_labels.report_facts import ReportFacts, make_facts
-from components.convert_labels.request import Request
-from components.convert_labels.source_listing import open_source
+from components.convert_labels.report.label_report import write_label_report
+from components.convert_labels.report.quality import LabelQuality, metrics, write_findings
+from components.convert_labels.report.report_facts import make_facts
+from components.convert_labels.source.fetching import local_copy
+from components.convert_labels.source.image_finder import ImageFinder
+from components.convert_labels.source.listing import open_source
 from components.convert_labels.unused_classes import (
-    leave_out,
-    unused_classes,
+    find_unused,
+    require_labels,
+    without,
     without_undrawn,
 )
+from components.executor_output import Metadata
 from segmentor import __version__
-from segmentor.dataset import Dataset
+from segmentor.dataset import FINDINGS, Dataset
+from segmentor.dataset_store import commit, shard_place
 from segmentor.dataset_writer import DatasetWriter
-from segmentor.errors import ConfigError, DataError
-from segmentor.near_duplicates import near_duplicates_of
+from segmentor.errors import DataError, Problem
+from segmentor.near_duplicates import near_duplicates_of, write_look_alikes
 from segmentor.progress import track
 
 logger = logging.getLogger(__name__)
 
 
-def run(request: Request) -> ArtifactMetadata:
-    """Runs the step; returns the metadata of its artifacts.
+def run(
+    options: ConvertLabelsOptions, paths: OutputPaths, expected_state: str = ""
+) -> ArtifactMetadata:
+    """Run the step and return the metadata of its artifacts.
+
+    Args:
+        options: The options.
+        paths: The outputs.
+        expected_state: What the source was when an earlier step looked; empty takes it as it is.
 
     Raises:
-        DataError: the export, or samples of it, cannot be used; the report lists them all.
-        ConfigError: an option that cannot be, or an output in the place of something else.
+        DataError: the export, or samples of it, cannot be used; a report is kept.
+        ConfigError: an output would replace something else.
     """
-    request.check_outputs()
-    rules = _rules(request)
-    with output_folder(request.dataset) as folder:
-        made = _make_samples(request, rules, folder)
+    paths.check(options)
+    _require_state(options, expected_state)
+    rules = options.rules()
+    failed_report(paths.label_report).unlink(missing_ok=True)
+    with output_folder(paths.dataset) as folder:
+        made = _make_samples(options, rules, folder, paths.dataset.absolute().parent)
+        _require_state(options, expected_state)
         release_memory()
-        mapping, quality, notes = made.mapping, made.quality, made.export.notes
-        _refuse(request, make_facts(request, made.export, mapping, made.grouping), quality)
-        unused = unused_classes(quality, rules, request.source, notes)
-        if unused:
-            mapping = leave_out(folder, mapping, unused)
-            quality.narrow_to(mapping.label_map)
-        _find_near_duplicates(folder, quality)
-        unused = (*made.undrawn, *unused)
-        facts = make_facts(request, made.export, mapping, made.grouping, unused)
-        with output_file(request.label_report) as page:
+        mapping, quality = made.mapping, made.quality
+        facts = make_facts(options, made.export, mapping, made.grouping)
+        with report_kept(paths.label_report, facts, quality):
+            refuse(options, quality)
+            require_labels(quality, rules, options.source, made.export.notes)
+        _find_look_alikes(folder, quality)
+        facts = replace(facts, unused_classes=made.unused)
+        with output_file(paths.label_report) as page:
             warnings = write_label_report(page, facts, quality, folder)
+        commit(folder, options.destination, _state_of(options, expected_state))
         digest = Dataset(folder).digest
         figures = metrics(quality)
-        with output_file(request.label_metrics) as file:
+        with output_file(paths.label_metrics) as file:
             file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for text in warnings.get("warnings", "").splitlines():
         logger.warning("%s", text)
-    logger.info("converted samples=%d digest=%s", quality.samples, digest)
-    metadata = {"digest": digest, "samples": quality.samples, "classes": len(mapping.label_map)}
-    return {"dataset": metadata, "label_metrics": figures, "label_report": warnings}
+    names = mapping.label_map.names
+    shown = ", ".join(names[:SOME_NAMES]) + (", ..." if len(names) > SOME_NAMES else "")
+    logger.info("converted samples=%d classes=(%s) digest=%s", quality.samples, shown, digest)
+    facts_of_dataset: Metadata = {
+        "digest": digest,
+        "samples": quality.samples,
+        "classes": len(names),
+    }
+    return {"dataset": facts_of_dataset, "label_metrics": figures, "label_report": warnings}
+
+
+def _require_state(options: ConvertLabelsOptions, expected: str) -> None:
+    """Refuse a source that has changed since check_deployment looked at it."""
+    if expected and _state_of(options, "") != _state_of(options, expected):
+        raise DataError(
+            options.source,
+            "content that has changed since check_deployment looked at it",
+            "the same until it is converted",
+            "run the pipeline again",
+        )
+
+
+def _state_of(options: ConvertLabelsOptions, expected: str) -> str:
+    """Return what the source is, or was when check_deployment looked at it.
+
+    It names the data sets that were lost behind a space.
+    """
+    if expected:
+        return expected.partition(" ")[0]
+    from segmentor.source_state import source_state
+
+    return source_state(options.locations)
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What was written into the folder of the data set, and how it came about."""
+    """What was written into the folder of the data set, and how."""
 
     export: Export
     mapping: ClassMapping
     grouping: str
-    undrawn: tuple[str, ...]
+    unused: tuple[str, ...]
     quality: LabelQuality
 
 
-def _make_samples(request: Request, rules: MappingRules, folder: Path) -> _Made:
-    """Fetches and opens the export, and converts all of it."""
+def _make_samples(
+    options: ConvertLabelsOptions, rules: MappingRules, folder: Path, beside: Path
+) -> _Made:
+    """Fetch (downloads go to `beside`) and open the export, and convert all of it."""
     with contextlib.ExitStack() as stack:
-        beside = request.dataset.absolute().parent
-        path = stack.enter_context(local_copy(request.source, beside))
-        files = open_source(path, request.source)
+        source = stack.enter_context(local_copy(options.source, beside))
+        files = open_source(source.path, options.source)
         elsewhere = None
-        if request.images:
-            images = stack.enter_context(local_copy(request.images, beside))
-            elsewhere = open_source(images, request.images).without_wrapper()
+        if options.images:
+            images = stack.enter_context(local_copy(options.images, beside))
+            elsewhere = open_source(images.path, options.images)
         export, files = open_export(files, elsewhere)
         finder = ImageFinder(files, export.image_folders, elsewhere)
         export, undrawn = without_undrawn(export, rules)
         mapping = map_classes(
             export.classes,
             rules,
-            request.unlabelled,
+            options.unlabelled,
             export.is_ordered,
             export.is_complete,
         )
-        policies = Policies(request.empty_images, request.group_pattern)
+        policies = Policies(options.empty_images, options.group_pattern)
         jobs, grouping = plan_jobs(export, finder, policies)
+        conversion = Conversion(mapping, make_tables(export, mapping))
+        unused = find_unused(jobs, rules, conversion)
+        if unused:
+            conversion, mapping = without(conversion, unused)
         quality = LabelQuality(mapping.label_map)
-        _convert(request, folder, export, mapping, jobs(), quality)
+        provenance = {
+            "source": options.source,
+            "format": export.format,
+            "version": __version__,
+            **source.provenance,
+        }
+        place = stack.enter_context(shard_place(options.destination))
+        with DatasetWriter(
+            folder, mapping.label_map, provenance, location=place.location, keep=place.keep
+        ) as writer:
+            done = convert_jobs(_accepted(options, jobs(), quality), conversion)
+            for converted in track(done, "convert labels", export.count or None):
+                _take(options, writer, folder, converted, quality)
+        if quality.ungrouped:
+            _leave_out(without_group(options, quality), options, quality)
         for name in finder.unnamed():
             export.notes.count("images that the annotations do not name (left out)", name)
-    return _Made(export, mapping, grouping, undrawn, quality)
+    return _Made(export, mapping, grouping, (*undrawn, *unused), quality)
 
 
-def _rules(request: Request) -> MappingRules:
-    if request.classes.strip() and request.label_map:
-        raise ConfigError("parameter classes", "a value, and label_map too", "one of the two")
-    if request.label_map:
-        from components.convert_labels.label_map_file import read_label_map_file
+def _accepted(
+    options: ConvertLabelsOptions, plan: Iterator[Job | Refused], quality: LabelQuality
+) -> Iterator[Job]:
+    """Yield the jobs, and note why the others are left out."""
+    for entry in plan:
+        if isinstance(entry, Job):
+            yield entry
+        elif entry.is_ungrouped:
+            quality.ungrouped.append(entry.id)
+        elif entry.problem:
+            _leave_out(entry.problem, options, quality)
+        else:
+            quality.skipped_empty.append(entry.id)
 
-        return read_label_map_file(request.label_map)
-    return parse_classes(request.classes)
 
-
-def _convert(
-    request: Request,
+def _take(
+    options: ConvertLabelsOptions,
+    writer: DatasetWriter,
     folder: Path,
-    export: Export,
-    mapping: ClassMapping,
-    plan: Iterator[Job | Refused],
+    converted: Converted,
     quality: LabelQuality,
 ) -> None:
-    """Converts and writes every sample."""
-
-    def accepted() -> Iterator[Job]:
-        for entry in plan:
-            if isinstance(entry, Job):
-                yield entry
-            elif entry.is_ungrouped:
-                quality.ungrouped.append(entry.id)
-            elif entry.problem:
-                _leave_out(entry.problem, request, quality)
-            else:
-                quality.skipped_empty.append(entry.id)
-
-    provenance = {"source": request.source, "format": export.format, "version": __version__}
-    tables = make_tables(export.classes, mapping, export.is_by_colour)
-    with DatasetWriter(folder, mapping.label_map, provenance) as writer:
-        done = convert_jobs(accepted(), mapping, tables)
-        for converted in track(done, "convert labels", export.count or None):
-            if converted.unlisted_index is not None:
-                quality.unlisted_indices[converted.unlisted_index] += 1
-            if converted.problem:
-                _leave_out(converted.problem, request, quality)
-            else:
-                _write(writer, folder, converted, quality)
-    if quality.ungrouped:
-        _leave_out(_without_group(request, quality), request, quality)
+    """Write a sample, or note why it cannot be."""
+    if converted.unlisted_index is not None:
+        quality.unlisted_indices[converted.unlisted_index] += 1
+    if converted.problem:
+        _leave_out(converted.problem, options, quality)
+    else:
+        _write(writer, folder, converted, quality)
 
 
 def _write(
@@ -182,49 +224,15 @@ def _write(
     write_findings(folder / FINDINGS, job.id, quality.add(sample, converted))
 
 
-def _find_near_duplicates(folder: Path, quality: LabelQuality) -> None:
-    dataset = Dataset(folder)
+def _find_look_alikes(folder: Path, quality: LabelQuality) -> None:
+    """Compare the images once for all steps, and note the pairs that look the same."""
+    # Each image is read once: keeping it would only take room.
+    dataset = Dataset(folder, cache_bytes=0)
     pairs = near_duplicates_of(dataset, np.array(quality.hashes, np.uint64))
+    write_look_alikes(folder, pairs)
     for sample_id, finding in quality.add_look_alikes(dataset, pairs):
         write_findings(folder / FINDINGS, sample_id, [finding])
 
 
-def _leave_out(problem: str, request: Request, quality: LabelQuality) -> None:
-    (quality.skipped if request.skip_bad_samples else quality.problems).append(problem)
-
-
-def _without_group(request: Request, quality: LabelQuality) -> str:
-    """One line for all: a pattern that is wrong matches none, and there may be thousands."""
-    names = ", ".join(quality.ungrouped[:SOME_NAMES])
-    more = ", ..." if len(quality.ungrouped) > SOME_NAMES else ""
-    return (
-        f"parameter group_pattern: no match, or an empty one, of '{request.group_pattern}' in "
-        f"{len(quality.ungrouped):,} image names ({names}{more}), expected one in every name"
-    )
-
-
-def _refuse(request: Request, facts: ReportFacts, quality: LabelQuality) -> None:
-    """Fails once for all bad samples, and leaves a report that lists every one of them."""
-    if quality.unlisted_indices:
-        # Whatever the policy: those that happen to be binary would be read as something else.
-        raise DataError(
-            request.source,
-            f"{_masks_have(quality.unlisted_indices.total())} class indices up to "
-            f"{max(quality.unlisted_indices)}, and there is no classes.txt",
-            "0 and 1, or 0 and 255, without one",
-            "add classes.txt, the name of each index, one a line",
-        )
-    if quality.problems:
-        with output_file(request.label_report) as page:
-            write_label_report(page, facts, quality, None)
-        raise DataError.collected(
-            request.source,
-            quality.problems,
-            f"all are listed in {request.label_report.name}; bad_samples=skip leaves them out",
-        )
-    if not quality.samples:
-        raise DataError(request.source, "no sample", "at least one image with its labels")
-
-
-def _masks_have(count: int) -> str:
-    return "1 mask has" if count == 1 else f"{count:,} masks have"
+def _leave_out(problem: Problem, options: ConvertLabelsOptions, quality: LabelQuality) -> None:
+    (quality.skipped if options.skips_bad_samples else quality.problems).append(problem)

@@ -14,15 +14,15 @@ LONG_FOLDER = 64
 
 
 def worker_context() -> BaseContext:
-    """Returns how to start workers; what they need is being imported already when it returns."""
+    """Return how to start workers; what they need is being imported already when it returns."""
     # A fork of a process with threads may hang; the fork server has none. But it listens on a
     # socket in the temporary folder, whose path may not be longer than 107 bytes.
     if len(os.fsencode(tempfile.gettempdir())) > LONG_FOLDER:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PRELOADED])
-    # Ctrl-C reaches the whole process group. What the server is started with, its workers have
-    # from their first instruction on; the parent tidies up.
+    # Ctrl-C reaches the whole process group. Workers inherit the server's signal handling, so
+    # they ignore it from their first instruction on; the parent cleans up.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forkserver.ensure_running()

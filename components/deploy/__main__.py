@@ -7,54 +7,50 @@ published under an immutable version; its InferenceService is written, or applie
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from components.cli import ArtifactMetadata, run_step, step_parser
-from components.deploy.options import add_options, read_plan
+from components.cli import ArtifactMetadata, add_paths, run_step, step_parser
+from components.deploy.options import DeployOptions
+from components.options import add_flags, read_options
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Makes the parser. Empty strings mean 'not given': KFP passes every parameter."""
+    """Make the parser."""
     parser = step_parser("deploy", __doc__ or "")
-    inputs = parser.add_argument_group("inputs")
-    inputs.add_argument(
-        "--model", type=Path, required=True, help="folder with model.onnx, of export"
+    add_paths(
+        parser,
+        model="folder with model.onnx, of export",
+        evaluation="folder with evaluation.json and per_image.csv, of evaluate",
+        parity="metrics file of export",
+        deployment="output folder: inference_service.yaml and deployment.json",
+        deployment_report="output file: the page, HTML",
     )
-    inputs.add_argument(
-        "--evaluation",
-        type=Path,
-        required=True,
-        help="folder with evaluation.json and per_image.csv, of evaluate",
-    )
-    inputs.add_argument("--parity", type=Path, required=True, help="metrics file of export")
-    inputs.add_argument(
+    parser.add_argument(
         "--test",
         type=Path,
-        help="test set, of which images are kept with the model and sent by the golden request",
+        help="test set; some of its images are published with the model for the golden request",
     )
-    outputs = parser.add_argument_group("outputs")
-    outputs.add_argument(
-        "--deployment",
-        type=Path,
-        required=True,
-        help="folder for inference_service.yaml and deployment.json",
-    )
-    add_options(parser)
+    add_flags(parser, DeployOptions)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the step; returns the exit code."""
+    """Run the step and return the exit code."""
     return run_step(build_parser(), _work, argv)
 
 
 def _work(arguments: argparse.Namespace) -> ArtifactMetadata:
-    from components.deploy.deployment import deploy
+    options = read_options(DeployOptions, arguments)
+    from components.deploy.deployment import Plan, deploy
 
-    plan = replace(read_plan(arguments), test=arguments.test)
+    plan = Plan.of(options, arguments.test)
     return deploy(
-        arguments.model, arguments.evaluation, arguments.parity, arguments.deployment, plan
+        arguments.model,
+        arguments.evaluation,
+        arguments.parity,
+        arguments.deployment,
+        arguments.deployment_report,
+        plan,
     )
 
 

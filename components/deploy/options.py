@@ -1,111 +1,97 @@
-"""What deploy is asked for besides its inputs: the options, and the plan that they make.
+"""The options of deploy, and of check_deployment, which tries them before anything is trained."""
 
-They are those of deploy and of check_deployment, which looks at them before anything is trained.
-"""
-
-import argparse
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segmentor.export_choices import MAX_IOU_LOSS
+from components.convert_labels.options import ConvertLabelsOptions
+from components.export.options import ExportOptions
+from components.kubernetes_names import IMAGE_OR_NOTHING, OBJECT_NAME_OR_NOTHING
+from components.options import (
+    FRACTION,
+    Rule,
+    check_values,
+    destination,
+    option,
+    options_of,
+    same_as,
+)
 
 if TYPE_CHECKING:
-    from components.deploy.deployment import Plan
+    from components.deploy.kserve.inference_service import Target
+
+_VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options. Empty strings mean 'not given': KFP passes every parameter."""
-    options = parser.add_argument_group("publishing")
-    options.add_argument("--name", required=True, help="of the model and its InferenceService")
-    options.add_argument(
-        "--destination",
-        required=True,
-        metavar="URI",
-        help="s3://bucket[/prefix]; the model goes to <destination>/<name>/<version>/",
-    )
-    options.add_argument(
-        "--version", default="", help="'' takes the first 12 hex digits of the model's digest"
-    )
-    gate = parser.add_argument_group("gate")
-    gate.add_argument("--min-iou", type=float, default=0.5, help="on the test set")
-    gate.add_argument(
-        "--max-probability-difference", type=float, default=1e-4, help="torch against ONNX"
-    )
-    gate.add_argument(
-        "--max-flipped-fraction", type=float, default=1e-5, help="torch against ONNX, of the pixels"
-    )
-    gate.add_argument(
-        "--max-iou-loss",
-        type=float,
-        default=MAX_IOU_LOSS,
-        help="of an INT8 model against its checkpoint, on the test set",
-    )
-    cluster = parser.add_argument_group("cluster")
-    cluster.add_argument("--namespace", default="default", help="of the InferenceService")
-    cluster.add_argument(
-        "--service-account",
-        default="segmentor-predictor",
-        help="whose secret has the object store's credentials; '' takes the namespace's default",
-    )
-    cluster.add_argument(
-        "--apply",
-        type=boolean,
-        default=False,
-        metavar="true|false",
-        help="apply to the cluster, wait until this version is ready, check it, or roll back",
-    )
-    cluster.add_argument(
-        "--predictor-image",
-        default="",
-        help="with it, the ServingRuntime is applied too; '' leaves the cluster's own alone",
-    )
-    cluster.add_argument(
-        "--max-iou-drop",
-        type=float,
-        default=0.0,
-        help="gate: how much worse than the served version the model may surely be, on the same "
-        "test set (paired bootstrap, 95 %% interval)",
-    )
-    cluster.add_argument(
-        "--deadline", type=float, default=600.0, metavar="SECONDS", help="to become ready"
-    )
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Where convert_labels will read: check_deployment reports what is there today."""
+
+    source: str = option("", options_of(ConvertLabelsOptions)["source"].help)
+    images: str = same_as(ConvertLabelsOptions, "images")
+    label_map: str = same_as(ConvertLabelsOptions, "label_map")
 
 
-def boolean(text: str) -> bool:
-    """Reads a Boolean as KFP writes it."""
-    values = {"true": True, "1": True, "false": False, "0": False, "": False}
-    try:
-        return values[text.strip().lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+@dataclass(frozen=True, kw_only=True)
+class DeployOptions:
+    """What the gate asks of a model, where it is published, and who serves it."""
 
-
-def read_plan(arguments: argparse.Namespace) -> "Plan":
-    """Returns the plan that the options make.
-
-    Raises:
-        ConfigError: a name, a threshold or the deadline is none.
-    """
-    from components.deploy.deployment import Plan
-    from components.deploy.gate import Thresholds
-    from components.deploy.inference_service import Target
-    from components.deploy.rollout import Patience
-    from components.deploy.serving_cluster import Rollout
-
-    rollout = Rollout(
-        Patience(arguments.deadline),
-        arguments.predictor_image,
-        arguments.max_flipped_fraction,
-    )
-    return Plan(
-        Target(arguments.name, arguments.namespace, arguments.service_account),
-        Thresholds(
-            arguments.min_iou,
-            arguments.max_probability_difference,
-            arguments.max_flipped_fraction,
-            arguments.max_iou_drop,
-            arguments.max_iou_loss,
+    model_name: str = option("segmentation", "Name of the model and of its InferenceService.")
+    destination: str = destination()
+    version: str = option(
+        "",
+        "Version to publish; empty uses the first 12 hex digits of the model's digest.",
+        rule=Rule(
+            lambda value: not value or bool(_VERSION.fullmatch(value)),
+            "up to 63 letters, digits, '.', '_', '-'",
         ),
-        arguments.destination,
-        arguments.version,
-        rollout if arguments.apply else None,
     )
+    namespace: str = option("segmentor", "Kubernetes namespace of the InferenceService.")
+    predictor_service_account: str = option(
+        "segmentor-predictor",
+        "Service account whose secret lets the predictor read the model; empty uses the "
+        "namespace's default.",
+        rule=OBJECT_NAME_OR_NOTHING,
+    )
+    min_iou: float = option(0.5, "Gate: the lowest IoU on the test set that passes.", rule=FRACTION)
+    max_probability_difference: float = same_as(ExportOptions, "max_probability_difference")
+    max_flipped_fraction: float = same_as(ExportOptions, "max_flipped_fraction")
+    max_iou_loss: float = same_as(ExportOptions, "max_iou_loss")
+    max_iou_drop: float = option(
+        0.0,
+        "Gate: how far below the served version's IoU the model may be on the same test set "
+        "(paired bootstrap, 95 % interval).",
+        rule=FRACTION,
+    )
+    predictor_image: str = option(
+        "",
+        "Container image that serves this model; empty uses the one of the ServingRuntime.",
+        rule=IMAGE_OR_NOTHING,
+    )
+    apply: bool = option(
+        False,
+        "Apply the InferenceService, wait until it is ready, verify it, and roll back on failure; "
+        "false only writes its manifest.",
+    )
+    deploy_deadline: int = option(
+        600,
+        "Seconds the model may take to become ready before it is rolled back.",
+        rule=Rule(lambda value: value > 0, "more than 0 seconds"),
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        from segmentor.object_uri import ObjectUri
+
+        ObjectUri.parse(self.destination)
+        self.target()
+
+    def target(self) -> "Target":
+        """Return which InferenceService serves the model.
+
+        Raises:
+            ConfigError: a name that Kubernetes refuses.
+        """
+        from components.deploy.kserve.inference_service import Target
+
+        return Target(self.model_name, self.namespace, self.predictor_service_account)

@@ -1,55 +1,95 @@
-"""Asks the store and the cluster all that deploy will, before there is a model; nothing stays."""
+"""Asks the store and the cluster for all that deploy will need, and keeps nothing."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
-from components.deploy.cluster import FIELD_MANAGER, Cluster
 from components.deploy.deployment import Plan
-from components.deploy.inference_service import render_inference_service, without_what_others_set
-from components.deploy.live_service import served_now
-from components.deploy.publishing import require_version, version_folder
-from components.deploy.runtime_image import plan_image_change
+from components.deploy.kserve.caller import DEPLOYER
+from components.deploy.kserve.field_owners import leave_to_others
+from components.deploy.kserve.inference_service import render_inference_service
+from components.deploy.kserve.live_service import served_now
+from components.deploy.options import DeployOptions
+from components.deploy.publishing import version_folder
+from components.kubernetes_api import Cluster
+from segmentor.dataset_store import lost_data_sets
 from segmentor.errors import DeployError, StoreError
-from segmentor.object_store import ObjectStore, ObjectUri
+from segmentor.object_store import ObjectStore
+from segmentor.object_uri import ObjectUri
+from segmentor.retrying import is_in_pod
+from segmentor.store_connection import has_credentials
+from segmentor.training_mirror import remove_stale
 
 logger = logging.getLogger(__name__)
 
-# Stands for what only a trained model has.
+# Placeholders for what only a trained model has.
 _VERSION = "check"
 _DIGEST = "sha256:" + "0" * 64
 
 
 def rehearse(plan: Plan) -> None:
-    """Refuses what deploy would refuse of this plan, as far as it can be known without a model.
+    """Refuse what deploy would refuse of this plan, as far as that is known without a model.
 
     Raises:
-        ConfigError: a version that is none.
-        StoreError: the destination is no object store URI, or the store is away or refuses.
-        DeployError: the cluster is away or refuses, or somebody has stopped the service.
+        StoreError: the destination is not an object store URI, or the store does not answer or
+            refuses.
+        DeployError: the cluster does not answer or refuses, or somebody has stopped the service.
     """
-    if plan.version:
-        require_version(plan.version)
     folder = version_folder(plan.destination, plan.target.name, _VERSION)
     store = ObjectStore.from_environment()
     try:
         next(iter(store.list_keys(ObjectUri.parse(plan.destination).child(plan.target.name))), None)
     except StoreError as error:
-        if "NoSuchBucket" not in error.found:  # publishing makes it
+        if "NoSuchBucket" not in error.found:  # publishing creates it
             raise
+    else:
+        remove_stale(store, plan.destination)
     if plan.rollout is None:
         return
-    cluster = Cluster()
+    cluster = Cluster(DEPLOYER)
     served = served_now(cluster, plan.target, store)
-    manifest = render_inference_service(plan.target, f"{folder}/", _VERSION, _DIGEST, {}, "")
-    manifests = [without_what_others_set(manifest, served.live, FIELD_MANAGER)]
-    if plan.rollout.predictor_image:
-        namespace, image = plan.target.namespace, plan.rollout.predictor_image
-        change = plan_image_change(cluster, namespace, image)
-        manifests += [change.wanted] if change.wanted != change.earlier else []
-    for item in manifests:
-        try:
-            cluster.apply(item, dry_run=True)
-        except DeployError as error:
-            # Some policy engine's webhook: what the others say is not known then.
-            if "does not support dry run" not in error.found:
-                raise
-        logger.info("would be applied kind=%s name=%s", item["kind"], item["metadata"]["name"])
+    manifest = leave_to_others(
+        render_inference_service(
+            plan.target, f"{folder}/", _VERSION, _DIGEST, plan.predictor_image
+        ),
+        served.live,
+    )
+    try:
+        cluster.apply(manifest, dry_run=True)
+    except DeployError as error:
+        # The webhook of a policy engine: whether the cluster would accept it remains unknown.
+        if "does not support dry run" not in error.found:
+            raise
+    logger.info("would be applied kind=%s name=%s", manifest["kind"], plan.target.name)
+
+
+@contextlib.contextmanager
+def secret_named(secret: str) -> Iterator[None]:
+    """Name the Secret, in a pod, when the object store cannot be used without it.
+
+    Raises:
+        StoreError: there are no credentials, or the store refuses them.
+    """
+    remedy = f"create Secret {secret} in this namespace, or name another by object_store_secret"
+    keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT"
+    if is_in_pod() and not has_credentials():
+        raise StoreError(f"Secret {secret}", "no credentials of the object store", keys, remedy)
+    try:
+        yield
+    except StoreError as error:
+        if not is_in_pod() or "AWS_ACCESS_KEY_ID" not in error.remedy:
+            raise
+        named = f"{error.remedy}; they come from Secret {secret}"
+        raise StoreError(error.where, error.found, error.expected, named) from error
+
+
+def lost_of(options: DeployOptions, source_state: str) -> list[str]:
+    """Return the data sets of this source whose shards are gone from the store."""
+    if not is_in_pod():
+        return []
+    try:
+        return lost_data_sets(ObjectStore.from_environment(), options.destination, source_state)
+    except StoreError as error:
+        if "NoSuchBucket" not in error.found:  # convert_labels creates it
+            raise
+        return []

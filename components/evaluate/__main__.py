@@ -3,52 +3,49 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from components.cli import ArtifactMetadata, output_file, output_folder, run_step, step_parser
+from components.cli import (
+    ArtifactMetadata,
+    add_paths,
+    output_file,
+    output_folder,
+    run_step,
+    step_parser,
+)
+from components.evaluate.options import EvaluateOptions
+from components.options import add_flags, read_options
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of this step."""
+    """Make the parser."""
     parser = step_parser("evaluate", __doc__)
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="checkpoint that train wrote (folder)"
+    add_paths(
+        parser,
+        checkpoint="checkpoint that train wrote (folder)",
+        test="test set (folder)",
+        evaluation="output folder: evaluation.json and per_image.csv",
+        metrics="output file: the main figures, JSON",
+        confusion="output file: the confusion matrix, JSON",
+        evaluation_report="output file: the report, HTML",
     )
-    parser.add_argument("--test", type=Path, required=True, help="test set (folder)")
-    parser.add_argument(
-        "--evaluation",
-        type=Path,
-        required=True,
-        help="output folder: evaluation.json and per_image.csv",
-    )
-    parser.add_argument(
-        "--metrics", type=Path, required=True, help="output file: the main figures, JSON"
-    )
-    parser.add_argument(
-        "--confusion", type=Path, required=True, help="output file: the confusion matrix, JSON"
-    )
-    parser.add_argument(
-        "--evaluation-report", type=Path, required=True, help="output file: the report, HTML"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads; 0 takes those there are"
-    )
+    add_flags(parser, EvaluateOptions)
     return parser
 
 
 def work(arguments: argparse.Namespace) -> ArtifactMetadata:
-    """Evaluates and writes the four outputs."""
+    """Evaluate and write the four outputs."""
+    options = read_options(EvaluateOptions, arguments)
     from components.evaluate.evaluation import evaluate
     from components.evaluate.evaluation_report import build_report
     from components.evaluate.figures import main_figures
     from components.evaluate.results import (
         classification_metrics,
-        text_table,
+        terminal_tables,
         write_evaluation,
         write_json,
     )
 
-    evaluation = evaluate(arguments.checkpoint, arguments.test, arguments.threads)
+    evaluation = evaluate(arguments.checkpoint, arguments.test, options.threads)
     figures = main_figures(evaluation)
     confusion = classification_metrics(evaluation)
     report = build_report(evaluation)
@@ -62,7 +59,7 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
         write_json(metrics_file, figures)
         write_json(confusion_file, confusion)
         report_file.write_text(report.html(), encoding="utf-8")
-    sys.stdout.write(text_table(evaluation))
+    sys.stdout.write(terminal_tables(evaluation))
     return {
         "evaluation": {"checkpoint_digest": evaluation.checkpoint_digest},
         "metrics": figures,
@@ -72,7 +69,7 @@ def work(arguments: argparse.Namespace) -> ArtifactMetadata:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the step; returns its exit code."""
+    """Run the step and return its exit code."""
     return run_step(build_parser(), work, argv)
 
 

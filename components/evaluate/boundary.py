@@ -16,7 +16,7 @@ PERCENTILE = 95
 
 @dataclass(frozen=True)
 class BoundaryScores:
-    """Of one image, per class: boundary pixels in both and in either, int64 (K,), and HD95.
+    """Edges of one image, per class: boundary pixels in both and in either, int64 (K,), and HD95.
 
     `hd95` is in pixels of the source, NaN where truth and prediction do not both have an edge.
     """
@@ -29,7 +29,7 @@ class BoundaryScores:
 def score_boundaries(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
 ) -> BoundaryScores:
-    """Compares the edges of each class; ignored pixels belong to no class on either side.
+    """Compare the edges of each class; ignored pixels belong to no class on either side.
 
     An edge is where a class meets another class or the image's border. Where it meets ignored
     pixels nobody knows its edge, and truth and prediction would share it by construction.
@@ -57,7 +57,7 @@ def score_boundaries(
 
 
 def boundary(mask: NDArray[np.bool_], width: int, ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask (H, W) within `width` of its edge; the image's border is an edge."""
+    """Return pixels of a mask (H, W) within `width` of its edge or the image's border."""
     return mask & ~_eroded(mask | ignored, np.ones((3, 3), np.uint8), width)
 
 
@@ -67,7 +67,7 @@ def hausdorff(
     ignored: NDArray[np.bool_],
     percentile: float = PERCENTILE,
 ) -> float:
-    """The larger of the two directed percentile distances between the edges, in pixels.
+    """Return the larger of the two directed percentile distances between the edges, in pixels.
 
     NaN where one of them has no edge.
     """
@@ -85,7 +85,7 @@ def hausdorff(
 
 
 def _edge(mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the mask with a neighbour (of four) of another class, or outside the array."""
+    """Return pixels with a neighbour (of four) of another class or outside the array."""
     cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.uint8)
     return mask & ~_eroded(mask | ignored, cross, 1)
 
@@ -93,7 +93,7 @@ def _edge(mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.boo
 def _eroded(
     mask: NDArray[np.bool_], element: NDArray[np.uint8], iterations: int
 ) -> NDArray[np.bool_]:
-    """What is left of a mask whose edge, and the array's border, are worn off."""
+    """Return the mask without the pixels at its edge and at the array's border."""
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     return np.asarray(cv2.erode(framed, element, iterations=iterations)[1:-1, 1:-1] > 0)
 

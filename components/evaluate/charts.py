@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from segmentor.thresholds import ThresholdSweep
@@ -14,7 +15,7 @@ MAX_NUMBERED = 20
 
 
 def precision_recall_chart(curve: ThresholdSweep, threshold: float) -> Figure:
-    """Precision over recall, and the scores over the threshold, with the contract's threshold."""
+    """Draw precision over recall, and the scores over the threshold, with the contract's own."""
     figure = Figure(figsize=(10, 3.6))
     left, right = figure.subplots(1, 2)
     at = int(np.argmin(np.abs(curve.threshold - threshold)))
@@ -48,14 +49,14 @@ def precision_recall_chart(curve: ThresholdSweep, threshold: float) -> Figure:
 
 
 def histogram_chart(values: NDArray[np.float64], mean: float, dataset_iou: float) -> Figure:
-    """How many images have which IoU; the two averages as lines."""
+    """Draw how many images have which IoU, with the two averages as lines."""
     figure = Figure(figsize=(10, 2.6))
     axes = figure.subplots()
-    axes.hist(values, bins=np.linspace(0, 1, 41), color="#a9c9ec", edgecolor="white")
+    axes.hist(values, bins=np.linspace(0, 1, 41).tolist(), color="#a9c9ec", edgecolor="white")
     axes.axvline(mean, color=SECOND, linestyle="--", label=f"mean over images {mean:.4f}")
     axes.axvline(dataset_iou, color=ACCENT, label=f"data-set IoU {dataset_iou:.4f}")
     axes.set(xlabel="IoU of an image", ylabel="images", xlim=(0, 1))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return _finish(figure)
 
@@ -63,7 +64,7 @@ def histogram_chart(values: NDArray[np.float64], mean: float, dataset_iou: float
 def reliability_chart(
     confidence: NDArray[np.float64], right: NDArray[np.float64], pixels: NDArray[np.float64]
 ) -> Figure:
-    """The share of right pixels over the confidence, and how many pixels are in each bin."""
+    """Draw the share of right pixels over the confidence, and how many pixels are in each bin."""
     figure = Figure(figsize=(10, 3.2))
     left, right_axes = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1, label="ideal")
@@ -72,12 +73,12 @@ def reliability_chart(
     left.legend(loc="upper left", fontsize=8, frameon=False)
     centres = (np.arange(len(pixels)) + 0.5) / len(pixels)
     right_axes.bar(centres, pixels / pixels.sum(), width=0.9 / len(pixels), color="#a9c9ec")
-    right_axes.set(xlabel="confidence", ylabel="share of pixels", title="Where the pixels are")
+    right_axes.set(xlabel="confidence", ylabel="share of pixels", title="Pixels by confidence")
     return _finish(figure)
 
 
 def confusion_chart(confusion: NDArray[np.int64], names: tuple[str, ...]) -> Figure:
-    """The confusion matrix as shares of each true class."""
+    """Draw the confusion matrix as shares of each true class."""
     support = confusion.sum(axis=1, keepdims=True)
     share = np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0)
     side = min(10.0, 2.2 + 0.55 * len(names))

@@ -2,10 +2,12 @@
 
 from kfp import dsl
 
+from components.component import step_component
 from components.container_images import TRAINER
+from components.evaluate.options import EvaluateOptions
 
 
-@dsl.container_component
+@step_component(TRAINER, EvaluateOptions)
 def evaluate(
     checkpoint: dsl.Input[dsl.Model],
     test: dsl.Input[dsl.Dataset],
@@ -13,7 +15,7 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
     evaluation_report: dsl.Output[dsl.HTML],
-):
+) -> None:
     """Measures a checkpoint on the test set, by the same inference path that serves.
 
     Args:
@@ -24,23 +26,3 @@ def evaluate(
         confusion: The confusion matrix, rows truth and columns prediction.
         evaluation_report: The table of images, curves, best and worst overlays.
     """
-    return dsl.ContainerSpec(
-        image=TRAINER,
-        command=["python", "-m", "components.evaluate"],
-        args=[
-            "--executor-input",
-            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--checkpoint",
-            checkpoint.path,
-            "--test",
-            test.path,
-            "--evaluation",
-            evaluation.path,
-            "--metrics",
-            metrics.path,
-            "--confusion",
-            confusion.path,
-            "--evaluation-report",
-            evaluation_report.path,
-        ],
-    )

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from components.evaluate.scoring import ImageScores, score_image
 from segmentor.calibration import BINS, count_confidence
 from segmentor.contract import ModelContract
+from segmentor.cpus import available_cpus
 from segmentor.dataset import Dataset, Sample
-from segmentor.errors import ContractError, DataError
+from segmentor.errors import ContractError, DataError, Problem
 from segmentor.inference import Forward, decode_for, mask_at, probability_at
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.metrics import ClassScores, class_scores, dataset_iou
 from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import as_forward
-from segmentor.onnx_model import available_cpus
 from segmentor.progress import track
 from segmentor.seen_data import seen_data_notice
 from segmentor.thresholds import STEPS, count_levels
@@ -28,9 +28,9 @@ from segmentor.tiling import tiled
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)  # equal to itself alone: what is derived from it can be cached
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that derived values can be cached
 class Evaluation:
-    """All that was measured, and what it takes to look at an image again.
+    """Everything that was measured, and what is needed to run an image again.
 
     `network` names architecture and encoder.
     `levels` are the counts for the threshold sweep (binary models; all zero otherwise),
@@ -49,7 +49,8 @@ class Evaluation:
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
         """The confusion matrix of the whole set: int64 (K, K), rows truth, columns prediction."""
-        return np.sum([image.confusion for image in self.images], axis=0)
+        total: NDArray[np.int64] = np.stack([i.confusion for i in self.images]).sum(axis=0)
+        return total
 
     @cached_property
     def scores(self) -> ClassScores:
@@ -58,7 +59,7 @@ class Evaluation:
 
     @property
     def iou(self) -> float:
-        """Of class 1 when binary, else the mean over the classes with true pixels."""
+        """The IoU of class 1 when binary, else the mean over the classes with true pixels."""
         return dataset_iou(self.confusion, self.contract.is_binary)
 
     @property
@@ -66,6 +67,16 @@ class Evaluation:
         """The classes without true pixels in the set."""
         names = self.contract.label_map.names
         return tuple(n for n, count in zip(names, self.scores.support, strict=True) if not count)
+
+    @property
+    def never_predicted(self) -> tuple[str, ...]:
+        """The classes that the set holds and the model predicted for no pixel."""
+        names, predicted = self.contract.label_map.names, self.confusion.sum(axis=0)
+        return tuple(
+            name
+            for name, true, count in zip(names, self.scores.support, predicted, strict=True)
+            if true and not count
+        )
 
     @cached_property
     def ranked(self) -> tuple[int, ...]:
@@ -75,7 +86,7 @@ class Evaluation:
 
 
 def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluation:
-    """Runs the checkpoint over every image of the test set, one at a time, at its source size.
+    """Run the checkpoint over every image of the test set, one at a time, at its source size.
 
     Args:
         checkpoint_folder: A checkpoint artifact.
@@ -102,11 +113,11 @@ def evaluate(checkpoint_folder: Path, test: Path, threads: int = 0) -> Evaluatio
     levels = np.zeros((2, STEPS + 1), np.int64)
     confidence = np.zeros((3, BINS))
     problems = []
-    for sample in track(dataset.iter_samples(), "evaluate", len(dataset)):
+    for sample in track(dataset.read_ahead(dataset), "evaluate", len(dataset)):
         try:
             scores, level_counts, confidence_counts = _measure(sample, dataset, contract, forward)
         except DataError as error:
-            problems.append(str(error))
+            problems.append(Problem.of(sample.id, error))
             continue
         images.append(scores)
         levels += level_counts

@@ -23,17 +23,19 @@ from components.evaluate.results import PER_IMAGE_FILE
 from components.evaluate.slices import slices
 from segmentor.bootstrap import FEW_GROUPS
 from segmentor.calibration import expected_calibration_error, reliability
+from segmentor.masks import overlay_legend
+from segmentor.plurals import counted
 from segmentor.report import Report
-from segmentor.seen_data import seen_data_notice
+from segmentor.seen_data import seen_data_notice, split_findings
 from segmentor.thresholds import sweep
 
 # Images shown at each end of the ranking.
 SHOWN = 4
 # Rows of the per-image table on the page; all of them are in the CSV.
 TABLE_ROWS = 30
-# As on the terminal.
+# The terminal shows as many.
 DECIMALS = 4
-# The one class of which KITTI road's figures are asked for.
+# Show KITTI road's figures for this class only.
 KITTI_CLASS = "road"
 _CLASS_COLUMNS = (
     *("dice", "precision", "recall", "boundary_iou", "hd95"),
@@ -42,20 +44,20 @@ _CLASS_COLUMNS = (
 
 
 def build_report(evaluation: Evaluation) -> Report:
-    """Returns the page."""
+    """Return the page."""
     contract = evaluation.contract
     names = ", ".join(contract.label_map.names)
     report = Report("Evaluation", f"{evaluation.network}; classes: {names}")
     _add_summary(report, evaluation)
+    _add_examples(report, evaluation)
     _add_classes(report, evaluation)
-    if contract.is_binary:
-        _add_threshold(report, evaluation)
-    _add_images(report, evaluation)
-    _add_slices(report, evaluation)
-    _add_calibration(report, evaluation)
     report.section("Confusion matrix", "Rows are the truth: each sums to 1.")
     report.chart(confusion_chart(evaluation.confusion, contract.label_map.names))
-    _add_examples(report, evaluation)
+    if contract.is_binary:
+        _add_threshold(report, evaluation)
+    _add_calibration(report, evaluation)
+    _add_slices(report, evaluation)
+    _add_images(report, evaluation)
     _add_provenance(report, evaluation)
     return report
 
@@ -80,6 +82,8 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
     seen = seen_data_notice(evaluation.contract, evaluation.dataset.digest)
     if seen:
         report.notice(seen, "bad")
+    for text in split_findings(evaluation.dataset).leaks:
+        report.notice(f"{text} The intervals below are too narrow.", "bad")
     report.paragraph(
         "Data-set values add the pixels of all images before they divide, so large objects weigh "
         "more; means over images weigh each image the same. The two differ: never compare one "
@@ -87,11 +91,13 @@ def _add_summary(report: Report, evaluation: Evaluation) -> None:
     )
     _add_intervals(report, evaluation)
     _add_not_measured(report, evaluation)
+    _add_never_predicted(report, evaluation)
     facts = empty_truth(evaluation)
     if facts["images"]:
         report.notice(
-            f"Images without foreground: {facts['images']}. The model predicted "
-            f"{facts['false_positive_pixels']:,} pixels of it there. {EMPTY_TRUTH_POLICY}"
+            f"Images without foreground: {facts['images']}, of which {facts['rightly_empty']} have "
+            "none predicted. In the others the model predicted "
+            f"{counted(facts['false_positive_pixels'], 'pixel')} of it. {EMPTY_TRUTH_POLICY}"
         )
     if facts["images_without_ground_truth"]:
         report.notice(
@@ -107,9 +113,19 @@ def _add_not_measured(report: Report, evaluation: Evaluation) -> None:
         return
     false = sum(int(scores.false_pixels[label_map.names.index(name)]) for name in absent)
     report.notice(
-        f"Not measured, for want of true pixels in the test set: {', '.join(absent)}. The figures "
-        f"say nothing of it. Pixels that were predicted so all the same: {false:,}."
+        f"Not measured, because the test set has no true pixels of them: {', '.join(absent)}. "
+        f"The figures say nothing about them. Pixels predicted as one of them: {false:,}."
     )
+
+
+def _add_never_predicted(report: Report, evaluation: Evaluation) -> None:
+    support = dict(zip(evaluation.contract.label_map.names, evaluation.scores.support, strict=True))
+    if lost := evaluation.never_predicted:
+        listed = ", ".join(f"{name} ({counted(support[name], 'true pixel')})" for name in lost)
+        report.notice(
+            f"Never predicted, so IoU 0: {listed}. More epochs, training.class_weights=balanced or "
+            "a larger processing.size may help. The confusion matrix shows what took their place."
+        )
 
 
 def _add_intervals(report: Report, evaluation: Evaluation) -> None:
@@ -117,7 +133,7 @@ def _add_intervals(report: Report, evaluation: Evaluation) -> None:
     if bounds["groups"] < 2:
         report.notice(
             "All images belong to one group: no interval can be given, and the figures say "
-            "nothing of other groups."
+            "nothing about other groups."
         )
         return
     report.key_values(
@@ -241,7 +257,8 @@ def _add_calibration(report: Report, evaluation: Evaluation) -> None:
     report.section(
         "Calibration",
         f"Expected calibration error {error:.4f}: how far the probability is from the share of "
-        "pixels that are right, on average.",
+        "pixels that are right, on average. On the right: how many pixels have which confidence; "
+        "a model that is nearly always sure has its pixels at 1.",
     )
     report.chart(reliability_chart(*reliability(counts), counts[0]))
 
@@ -250,9 +267,12 @@ def _add_examples(report: Report, evaluation: Evaluation) -> None:
     ranked = evaluation.ranked
     worst = ranked[:SHOWN]
     best = tuple(i for i in reversed(ranked[-SHOWN:]) if i not in worst)
+    note = "Image, truth, prediction and error side by side. Dark photographs are shown brighter."
     for title, positions in (("Worst images", worst), ("Best images", best)):
         if positions:
-            report.section(title)
+            report.section(title, note)
+            note = ""
+            report.legend(overlay_legend(evaluation.contract.label_map))
             report.legend(error_legend(evaluation.contract.label_map))
             report.pictures(picture_rows(evaluation, positions))
 

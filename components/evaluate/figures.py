@@ -23,13 +23,14 @@ from segmentor.thresholds import ThresholdSweep, sweep
 
 SCHEMA_VERSION = 1
 EMPTY_TRUTH_POLICY = (
-    "An image whose truth holds no foreground scores IoU 1 if none is predicted, else 0; "
-    "data-set values add the pixels of all images first and need no such rule."
+    "An image whose truth holds no foreground scores IoU 1 if none is predicted, else 0. In the "
+    "first case it has no Dice loss and is left out of that mean. Data-set values add the pixels "
+    "of all images first and need no such rule."
 )
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns the content of evaluation.json; what is undefined is null."""
+    """Return the content of evaluation.json; what is undefined is null."""
     contract = evaluation.contract
     return {
         "schema_version": SCHEMA_VERSION,
@@ -44,6 +45,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "intervals": intervals(evaluation),
         "classes": class_figures(evaluation),
         "not_measured": list(evaluation.not_measured),
+        "never_predicted": list(evaluation.never_predicted),
         "calibration": calibration_figures(evaluation),
         "threshold_sweep": sweep_figures(sweep(evaluation.levels)) if contract.is_binary else None,
         "slices": [asdict(part) for part in slices(evaluation.images, contract.is_binary)],
@@ -54,7 +56,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def dataset_figures(evaluation: Evaluation) -> dict[str, float]:
-    """Values of the set as a whole: pixels are added up before they are divided."""
+    """Return values of the set as a whole: pixels of all images are added, then divided."""
     confusion = evaluation.confusion
     total = confusion.sum()
     return {
@@ -102,7 +104,7 @@ def intervals(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def class_figures(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Scores of each class over the whole set; HD95 is the mean over the images that have both."""
+    """Return scores of each class over the set; HD95 is the mean over images that have both."""
     scores, edges = evaluation.scores, boundary_iou(evaluation)
     distances = np.stack([image.boundary.hd95 for image in evaluation.images])  # (N, K)
     return [
@@ -124,10 +126,12 @@ def class_figures(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def boundary_iou(evaluation: Evaluation) -> NDArray[np.float64]:
     """Boundary IoU of each class over the whole set: float64 (K,), NaN without true pixels."""
-    intersection = np.sum([image.boundary.intersection for image in evaluation.images], axis=0)
-    union = np.sum([image.boundary.union for image in evaluation.images], axis=0)
+    intersection = np.stack([i.boundary.intersection for i in evaluation.images]).sum(axis=0)
+    union = np.stack([i.boundary.union for i in evaluation.images]).sum(axis=0)
     measured = (union > 0) & (evaluation.scores.support > 0)
-    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=measured)
+    result = np.full(len(union), np.nan)
+    np.divide(intersection, union, out=result, where=measured)
+    return result
 
 
 def calibration_figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -165,20 +169,21 @@ def sweep_figures(curve: ThresholdSweep) -> dict[str, Any]:
 
 
 def empty_truth(evaluation: Evaluation) -> dict[str, Any]:
-    """What the images without foreground did; of a multiclass model there is no foreground."""
+    """Count what was predicted on images without foreground; multiclass models have none."""
     empty = [i for i in evaluation.images if i.valid_pixels and not i.has_truth()]
     if not evaluation.contract.is_binary:
         empty = []
     return {
         "policy": EMPTY_TRUTH_POLICY,
         "images": len(empty),
+        "rightly_empty": sum(image.dice_loss != image.dice_loss for image in empty),
         "false_positive_pixels": int(sum(image.confusion[0, 1:].sum() for image in empty)),
         "images_without_ground_truth": sum(not i.valid_pixels for i in evaluation.images),
     }
 
 
 def main_figures(evaluation: Evaluation) -> dict[str, float | int]:
-    """The flat, finite numbers of the KFP Metrics artifact."""
+    """Return the flat, finite numbers of the KFP Metrics artifact."""
     figures: dict[str, float | int] = {
         **dataset_figures(evaluation),
         **per_image_figures(evaluation),
@@ -192,6 +197,7 @@ def main_figures(evaluation: Evaluation) -> dict[str, float | int]:
         "expected_calibration_error": expected_calibration_error(evaluation.confidence),
         "samples": len(evaluation.images),
         "classes_not_measured": len(evaluation.not_measured),
+        "classes_never_predicted": len(evaluation.never_predicted),
     }
     return {key: value for key, value in figures.items() if np.isfinite(value)}
 

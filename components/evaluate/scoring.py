@@ -49,7 +49,7 @@ class ImageScores:
         return int(self.confusion.sum())
 
     def has_truth(self) -> bool:
-        """Whether a class other than the first (the background of a binary model) is there."""
+        """True if a class other than the first (a binary model's background) is there."""
         return bool(self.confusion[1:].any())
 
 
@@ -62,11 +62,12 @@ def score_image(
     probability: NDArray[np.float32],
     contract: ModelContract,
 ) -> ImageScores:
-    """Scores one image at its source size.
+    """Score one image at its source size.
 
     Binary: both columns are those of class 1. An image without class 1 in truth has IoU 1 if none
-    is predicted, else 0 (what smp.utils.metrics.IoU gave). Multiclass: both are means over the
-    classes in the truth of this image.
+    is predicted, else 0 (what smp.utils.metrics.IoU gave); in the first case its Dice loss is NaN:
+    the probabilities of all pixels add up, so that a perfect image would have a loss near 1.
+    Multiclass: both are means over the classes in the truth of this image.
 
     Args:
         sample_id: Name of the sample.
@@ -84,7 +85,9 @@ def score_image(
         group=group,
         size=truth.shape,
         brightness=float(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).mean() / 255),
-        dice_loss=_dice_loss(probability, truth, contract.is_binary),
+        dice_loss=float("nan")
+        if contract.is_binary and not confusion[:, 1].any() and not confusion[1].any()
+        else _dice_loss(probability, truth, contract.is_binary),
         iou_score=_iou_score(confusion, contract.is_binary),
         confusion=confusion,
         boundary=score_boundaries(truth, prediction, classes),

@@ -8,7 +8,7 @@ import numpy as np
 from components.evaluate.scoring import ImageScores
 from segmentor.metrics import dataset_iou
 
-# Of groups no more are listed than a reader can take in: the worst ones.
+# List the worst groups only: a reader takes in no more.
 MAX_GROUPS = 12
 PARTS = ("low", "middle", "high")
 
@@ -39,8 +39,9 @@ def _members(
     groups: dict[str, list[ImageScores]] = {}
     for image in images:
         groups.setdefault(image.group, []).append(image)
-    for name, members in groups.items():
-        yield "group", name, members
+    if len(groups) < len(images):  # else they are the images, which have a table of their own
+        for name, members in groups.items():
+            yield "group", name, members
     yield from _thirds("brightness", images, [image.brightness for image in images])
     megapixels = [image.size[0] * image.size[1] / 1e6 for image in images]
     yield from _thirds("megapixels", images, megapixels)
@@ -52,7 +53,7 @@ def _members(
 def _thirds(
     by: str, images: Sequence[ImageScores], values: Sequence[float]
 ) -> Iterator[tuple[str, str, list[ImageScores]]]:
-    """Yields up to three parts of equal size by value; none when all values are equal."""
+    """Yield up to three parts of equal size by value; none when all values are equal."""
     known = np.array(values)
     edges = np.quantile(known, [1 / 3, 2 / 3])
     part = np.digitize(known, edges, right=True)

@@ -3,7 +3,7 @@
 Source of its sections: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ from segmentor.dataset import Dataset
 from segmentor.metrics import class_scores
 from segmentor.nn.checkpoint import Checkpoint
 from segmentor.onnx_model import OnnxModel
-from segmentor.seen_data import seen_data_notice
+from segmentor.seen_data import seen_data_notice, split_findings
 
 if TYPE_CHECKING:
-    from components.export.quantization import Quantized
+    from components.export.int8_model import Quantized
 
 CARD_FILE = "model_card.md"
 
@@ -35,7 +35,7 @@ def write_card(
     test: Path,
     quantized: "Quantized | None" = None,
 ) -> None:
-    """Writes the card into the model's folder."""
+    """Write the card into the model's folder."""
     lines = [
         *_header(checkpoint, model),
         *data_section(model.contract, Dataset(val), Dataset(test)),
@@ -62,13 +62,13 @@ def _header(checkpoint: Checkpoint, model: OnnxModel) -> Iterator[str]:
 
 
 def data_section(contract: ModelContract, val: Dataset, test: Dataset) -> Iterator[str]:
-    """Yields the lines that say what it learned from, and what it was chosen and measured on."""
+    """Yield the lines that say what it learned from, and what it was chosen and measured on."""
     provenance = contract.provenance
     yield "## Data"
     yield ""
     yield "| set | images | groups | digest |"
     yield "|---|---|---|---|"
-    # Of a checkpoint of an earlier version these were not recorded.
+    # Checkpoints of earlier versions did not record these.
     train = [provenance.get(f"train_{key}", "?") for key in ("images", "groups", "dataset_digest")]
     yield f"| train | {' | '.join(map(str, train))} |"
     for name, dataset in (("val", val), ("test", test)):
@@ -79,11 +79,32 @@ def data_section(contract: ModelContract, val: Dataset, test: Dataset) -> Iterat
     if seen:
         yield f"**{seen}**"
     else:
-        yield "No group (drive, site, patient) is in two sets, if they come from the split step."
+        yield from _leaks(val, test)
     yield ""
     if provenance.get("val_dataset_digest", val.digest) != val.digest:
         yield "The val set above is not the one that the checkpoint was chosen on (see Contract)."
         yield ""
+
+
+def _leaks(val: Dataset, test: Dataset) -> Iterator[str]:
+    """Yield what is known of images that are in two sets, or nearly."""
+    found = split_findings(test)
+    sources = [dataset.manifest["provenance"].get("source_digest") for dataset in (val, test)]
+    if not found.is_known or sources[0] != sources[1]:
+        yield (
+            "Whether images of one drive, site or patient are in two sets is not known: val and "
+            "test are not from one run of the split step."
+        )
+        return
+    for text in found.leaks:
+        yield f"**{text}** Intervals below are too narrow."
+        yield ""
+    if test.manifest["groups"] == len(test):
+        yield "Each image is its own group: nothing says which are of one drive, site or patient."
+    elif not found.leaks:
+        yield "No group (drive, site, patient) is in two sets."
+    if found.not_compared:
+        yield found.not_compared
 
 
 def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
@@ -95,10 +116,10 @@ def _figures(model: OnnxModel, parity: Parity) -> Iterator[str]:
     name = f"IoU of {contract.label_map.names[1]}" if contract.is_binary else "mean IoU"
     yield "## Figures on the test set"
     yield ""
-    bounds = f"95 % interval {_range(low, high)}, bootstrap over {len(sums)} groups"
+    interval_text = f"95 % interval {_range(low, high)}, bootstrap over {len(sums)} groups"
     if len(sums) == 1:
-        bounds = "no interval: there is one group"
-    yield f"{name} **{_figure(parity.model_iou)}** ({bounds}), measured on this file."
+        interval_text = "no interval: there is one group"
+    yield f"{name} **{_figure(parity.model_iou)}** ({interval_text}), measured on this file."
     yield ""
     yield "| class | IoU | 95 % interval | Dice | precision | recall | true pixels |"
     yield "|---|---|---|---|---|---|---|"
@@ -130,9 +151,13 @@ def _int8(model: OnnxModel, quantized: "Quantized | None") -> Iterator[str]:
         return
     other = quantized.model.path
     kind = "This file" if other == model.path else f"`{other.name}` (`{quantized.model.digest}`)"
+    openvino = quantized.openvino
     yield (
-        f"{kind} is INT8, made of the float32 model: IoU {quantized.measured.model_iou:.4f} on the "
-        f"test set, {_change(quantized.iou_loss)}. {_speed(quantized.speed_up)}"
+        f"{kind} is INT8, made of the float32 model: on the test set IoU {openvino.iou:.4f} in "
+        f"OpenVINO and {quantized.measured.model_iou:.4f} in onnxruntime, at worst "
+        f"{_change(quantized.iou_loss)}. On the machine that exported it, it is "
+        f"{openvino.speed_up:.2f} times as fast in OpenVINO as float32 in onnxruntime, and in "
+        f"onnxruntime {quantized.speed_up:.2f} times."
     )
     yield ""
 
@@ -141,18 +166,12 @@ def _change(loss: float) -> str:
     return f"{abs(loss):.4f} {'less' if loss >= 0 else 'more'}"
 
 
-def _speed(ratio: float) -> str:
-    if ratio < 1:
-        told = f"In onnxruntime it is slower, {1 / ratio:.2f} times as long an image"
-    else:
-        told = f"{ratio:.2f} times as fast in onnxruntime"
-    return f"{told}, on the machine that exported it; OpenVINO gains more from INT8."
-
-
 def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
     contract = model.contract
     support = parity.confusions[1].sum(axis=(0, 2))
-    absent = [n for n, pixels in zip(contract.label_map.names, support, strict=True) if not pixels]
+    names = contract.label_map.names
+    absent = [n for n, pixels in zip(names, support, strict=True) if not pixels]
+    lost = lost_classes(names, parity.confusions[1].sum(axis=0))
     heights = [sample.height for sample in test.iter_samples()]
     widths = [sample.width for sample in test.iter_samples()]
     groups = len(set(parity.groups))
@@ -171,11 +190,19 @@ def _limits(model: OnnxModel, parity: Parity, test: Dataset) -> Iterator[str]:
             f"* Not measured, and in no mean above: {', '.join(absent)}. The test set has no true "
             "pixels of it."
         )
+    if lost:
+        yield f"* Never predicted, though the test set has them, so IoU 0: {', '.join(lost)}."
     if groups == 1:
         yield "* The test set is one group: how far the figures hold for others is not known."
     elif groups < FEW_GROUPS:
         yield f"* The test set has {groups} groups: the intervals are narrower than the truth."
     yield ""
+
+
+def lost_classes(names: Sequence[str], confusion: NDArray[np.int64]) -> list[str]:
+    """Return the classes that have true pixels and are predicted for none."""
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    return [name for name, t, p in zip(names, true, predicted, strict=True) if t and not p]
 
 
 def _span(lengths: list[int]) -> str:

@@ -5,6 +5,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import onnx
 import onnxruntime
@@ -12,7 +13,7 @@ import torch
 from torch.export import Dim
 
 from segmentor import __version__
-from segmentor.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelContract
+from segmentor.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelContract, SizePolicy
 from segmentor.digests import canonical_json
 from segmentor.errors import ContractError
 from segmentor.nn.checkpoint import Checkpoint, checkpoint_digest, load_checkpoint
@@ -25,12 +26,12 @@ TRACED = (2, 65, 97, 3)
 
 logger = logging.getLogger(__name__)
 
-# What the exporter folds and renames is logged by these; nobody acts on it.
+# These log what the exporter folds and renames, which nobody acts on.
 NOISY_LOGGERS = ("onnx_ir", "onnxscript", "torch.onnx")
 
 
 def load_for_export(folder: Path, size_policy: str = "trained") -> Checkpoint:
-    """Loads a checkpoint; its contract gets the policy asked for and the provenance of a model.
+    """Load a checkpoint; its contract gets the policy asked for and the provenance of a model.
 
     Args:
         folder: The checkpoint artifact.
@@ -44,7 +45,7 @@ def load_for_export(folder: Path, size_policy: str = "trained") -> Checkpoint:
     contract = checkpoint.contract
     spec = contract.input
     if size_policy != "trained":
-        spec = replace(spec, size_policy=size_policy)
+        spec = replace(spec, size_policy=cast(SizePolicy, size_policy))
     require_exportable(checkpoint.network, checkpoint.network_config, spec.size_policy)
     provenance = {
         **contract.provenance,
@@ -59,7 +60,7 @@ def load_for_export(folder: Path, size_policy: str = "trained") -> Checkpoint:
 
 
 def write_model(path: Path, checkpoint: Checkpoint) -> None:
-    """Exports with dynamic batch, height and width, and writes the contract into the file.
+    """Export with dynamic batch, height and width, and write the contract into the file.
 
     Equal checkpoints give equal bytes.
 
@@ -75,7 +76,7 @@ def write_model(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def to_onnx(module: Deployable, checkpoint: Checkpoint) -> onnx.ModelProto:
-    """Runs torch's exporter (the one that captures the graph by torch.export)."""
+    """Run torch's exporter (the one that captures the graph by torch.export)."""
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     images = torch.zeros(TRACED, dtype=torch.uint8)
@@ -83,7 +84,7 @@ def to_onnx(module: Deployable, checkpoint: Checkpoint) -> onnx.ModelProto:
     dynamic = {INPUT_NAME: {0: Dim("n"), 1: Dim("h"), 2: Dim("w")}}
     try:
         with warnings.catch_warnings():
-            # They speak of the exporter's insides; parity is checked, not hoped for.
+            # The warnings concern the exporter's internals; parity is checked below.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -104,11 +105,12 @@ def to_onnx(module: Deployable, checkpoint: Checkpoint) -> onnx.ModelProto:
             "one that it can",
             "docs/architectures.md lists those that export",
         ) from error
+    assert program is not None  # without a file to write, torch returns the program
     return program.model_proto
 
 
 def strip_traces(model: onnx.ModelProto) -> None:
-    """Removes what the exporter notes on each node: source lines with paths of this machine."""
+    """Remove what the exporter notes on each node: source lines with paths of this machine."""
     graph = model.graph
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del item.metadata_props[:]
@@ -118,13 +120,13 @@ def strip_traces(model: onnx.ModelProto) -> None:
 
 
 def write_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
-    """Puts the contract into the file's metadata, in place of what was there."""
+    """Put the contract into the file's metadata, in place of what was there."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(contract.to_json())})
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the innermost error: the outer ones only say that exporting failed."""
+    """Return the first line of the innermost error: outer ones only say that exporting failed."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

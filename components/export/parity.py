@@ -84,7 +84,7 @@ class Parity:
 
 
 def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Path) -> Parity:
-    """Runs both on validation images brought to several sizes, and on every test image.
+    """Run both on validation images brought to several sizes, and on every test image.
 
     Raises:
         ContractError: the data sets have other classes.
@@ -92,7 +92,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
     """
     contract = checkpoint.contract
     val_set, test_set = _open(val, contract), _open(test, contract)
-    # Large images in tiles, as evaluate and the predictor run them.
+    # Run large images in tiles, as evaluate and the predictor do.
     torch_forward = tiled(as_forward(checkpoint.deployable()), contract)
     model_forward = tiled(model.forward, contract)
     sizes = _compare_sizes(torch_forward, model_forward, contract, val_set)
@@ -101,7 +101,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
     confusions: list[list[NDArray[np.int64]]] = []
     confidence = np.zeros((3, BINS))
     seconds: list[tuple[float, float]] = []
-    for sample in track(test_set.iter_samples(), "parity", len(test_set)):
+    for sample in track(test_set.read_ahead(test_set), "parity", len(test_set)):
         pixels, size = decode_for(contract, test_set.image_content(sample), sample.id)
         truth = test_set.mask(sample)
         start = time.perf_counter()
@@ -128,7 +128,7 @@ def measure_parity(checkpoint: Checkpoint, model: OnnxModel, val: Path, test: Pa
 
 
 def check_parity(parity: Parity, max_difference: float, max_flipped: float) -> None:
-    """Refuses a model that does not compute what the checkpoint does.
+    """Refuse a model that does not compute what the checkpoint does.
 
     One flipped pixel is allowed however few there are, unless `max_flipped` is 0: two float
     computations may fall on either side of a threshold.
@@ -158,7 +158,7 @@ def check_parity(parity: Parity, max_difference: float, max_flipped: float) -> N
 
 
 def parity_figures(parity: Parity) -> dict[str, Any]:
-    """The flat values of the KFP Metrics artifact."""
+    """Return the flat values of the KFP Metrics artifact."""
     figures = {
         "max_probability_difference": parity.max_difference,
         "flipped_pixels": parity.flipped,
@@ -175,7 +175,7 @@ def parity_figures(parity: Parity) -> dict[str, Any]:
 
 
 def write_figures(path: Path, figures: dict[str, Any]) -> None:
-    """Writes the figures as JSON."""
+    """Write the figures as JSON."""
     path.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -192,8 +192,8 @@ def _compare_sizes(
 ) -> list[Comparison]:
     trained = contract.input.size
     beside = (trained[0] + BESIDE[0], trained[1] + BESIDE[1])
-    first = [val.image(sample) for sample in val.samples[:BATCH]]
-    # Fewer images than a batch: the same ones again.
+    first = [val.image(sample, white=contract.input.white) for sample in val.samples[:BATCH]]
+    # With fewer images than a batch, repeat them.
     pictures = [first[index % len(first)] for index in range(BATCH)]
     comparisons = []
     for size in dict.fromkeys((trained, beside, *SIZES)):

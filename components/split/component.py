@@ -2,22 +2,20 @@
 
 from kfp import dsl
 
+from components.component import step_component
 from components.container_images import DATA
+from components.split.options import SplitOptions
 
 
-@dsl.container_component
+@step_component(DATA, SplitOptions)
 def split(
     dataset: dsl.Input[dsl.Dataset],
     train: dsl.Output[dsl.Dataset],
     val: dsl.Output[dsl.Dataset],
     test: dsl.Output[dsl.Dataset],
     split_report: dsl.Output[dsl.HTML],
-    ratios: str,
-    seed: int,
-    honour_subsets: bool,
-    near_duplicates: str,
-):
-    """Divides a data set by group, seeded, without tearing a group.
+) -> None:
+    """Divide a data set by group, seeded, without tearing a group: three lists over its shards.
 
     Args:
         dataset: The data set that convert_labels wrote.
@@ -25,34 +23,4 @@ def split(
         val: Samples that choose the checkpoint and the threshold.
         test: Samples that only evaluate and export's parity see.
         split_report: Samples, groups and class shares of the three.
-        ratios: Shares of train, val and test, separated by commas.
-        seed: Seed of the division.
-        honour_subsets: Keep the subsets that the export names instead of dividing anew.
-        near_duplicates: Images that look the same: 'together' in one split, or only 'report' them.
     """
-    return dsl.ContainerSpec(
-        image=DATA,
-        command=["python", "-m", "components.split"],
-        args=[
-            "--executor-input",
-            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--dataset",
-            dataset.path,
-            "--ratios",
-            ratios,
-            "--seed",
-            seed,
-            "--honour-subsets",
-            honour_subsets,
-            "--near-duplicates",
-            near_duplicates,
-            "--train",
-            train.path,
-            "--val",
-            val.path,
-            "--test",
-            test.path,
-            "--split-report",
-            split_report.path,
-        ],
-    )

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# What the search may look at before it gives up: choices, and cells of its table; seconds at most.
+# Limits of the search, in choices and in cells of its table: it takes seconds at most.
 MAX_CHOICES = 5000
 MAX_CELLS = 1_000_000_000
 
@@ -15,24 +16,24 @@ MAX_CELLS = 1_000_000_000
 class _State:
     """Units left of each kind, room of each split in samples, classes that each still lacks.
 
-    `spare` wishes may still be given up; `path` is (kind, split, the path before), or None.
+    `spare` needs may still be given up; `path` is (kind, split, the path before), or None.
     """
 
     left: NDArray[np.int64]  # (D,)
     room: NDArray[np.int64]  # (splits,)
     lacks: NDArray[np.bool_]  # (splits, K)
     spare: int
-    path: tuple[int, int, tuple] | None = None
+    path: tuple[Any, ...] | None = None  # (kind, split, the path before)
 
 
 def spread_classes(
     present: NDArray[np.bool_],
     sizes: NDArray[np.int64],
     room: NDArray[np.int64],
-    wishes: NDArray[np.bool_],
+    needs: NDArray[np.bool_],
     tolerated: int,
 ) -> dict[int, int] | None:
-    """Returns units and the splits they must go to, so that as few wishes as can be stay open.
+    """Return units and the splits they must go to, so that as few needs as can be stay open.
 
     It is complete while the search is small: where an assignment exists, it finds one. When time is
     up, what came closest is the answer.
@@ -41,8 +42,8 @@ def spread_classes(
         present: bool (U, K), the classes of each unit.
         sizes: int64 (U,), its samples.
         room: int64 (splits,), the samples that each split takes.
-        wishes: bool (splits, K), the classes that each split should have.
-        tolerated: How many wishes may stay open; None is returned when it is known that more must.
+        needs: bool (splits, K), the classes that each split should have.
+        tolerated: How many needs may stay open; None is returned when it is known that more must.
     """
     rows = np.concatenate([np.packbits(present, axis=1), sizes[:, None].view(np.uint8)], axis=1)
     _, first, kinds, left = np.unique(
@@ -50,31 +51,33 @@ def spread_classes(
     )
     search = _Search(present[first], sizes[first])
     for spare in range(tolerated + 1):
-        end = search.run(_State(left, room, wishes, spare))
+        end = search.run(_State(left, room, needs, spare))
         if end is not None:
             return _members(end, kinds.ravel())
-    return _members(search.closest, kinds.ravel()) if search.is_cut_short else None
+    if not search.is_cut_short or search.closest is None:
+        return None
+    return _members(search.closest, kinds.ravel())
 
 
 class _Search:
-    """Depth first: the wish with the fewest candidates, and of these the one that fulfils most."""
+    """Depth first: the need with the fewest candidates, and of these the one that fulfils most."""
 
     def __init__(self, present: NDArray[np.bool_], sizes: NDArray[np.int64]) -> None:
         self._present = present.astype(np.int64)  # (D, K)
         self._sizes = sizes  # (D,)
         self._choices_left = min(MAX_CHOICES, MAX_CELLS // max(1, present.size))
-        # The state with the fewest wishes open or given up.
+        # The state with the fewest needs open or given up.
         self.closest: _State | None = None
         self._fewest = np.iinfo(np.int64).max
 
     @property
     def is_cut_short(self) -> bool:
-        """True when time is up."""
+        """Return True when time is up."""
         return self._choices_left <= 0 and self.closest is not None
 
     def run(self, start: _State) -> _State | None:
-        """Returns a state without open wishes, or None when there is none or time is up."""
-        # No recursion: there may be a wish for each of 255 classes in each of 3 splits.
+        """Return a state without open needs, or None when there is none or time is up."""
+        # Iterative: 255 classes x 3 splits would exceed Python's recursion limit.
         stack = [iter([start])]
         while stack and self._choices_left > 0:
             state = next(stack[-1], None)
@@ -97,8 +100,8 @@ class _Search:
             return
         candidates = (fits * state.left) @ self._present  # (splits, K)
         candidates[~state.lacks] = np.iinfo(np.int64).max
-        split, wish = divmod(int(candidates.argmin()), candidates.shape[1])
-        options = np.flatnonzero(fits[split] & (self._present[:, wish] > 0))
+        split, need = divmod(int(candidates.argmin()), candidates.shape[1])
+        options = np.flatnonzero(fits[split] & (self._present[:, need] > 0))
         for kind in options[np.argsort(-brings[split, options], kind="stable")].tolist():
             left, room, lacks = state.left.copy(), state.room.copy(), state.lacks.copy()
             left[kind] -= 1
@@ -107,11 +110,11 @@ class _Search:
             yield _State(left, room, lacks, state.spare, (kind, split, state.path))
         if state.spare:
             lacks = state.lacks.copy()
-            lacks[split, wish] = False
+            lacks[split, need] = False
             yield _State(state.left, state.room, lacks, state.spare - 1, state.path)
 
     def _beyond_reach(self, state: _State, brings: NDArray[np.int64]) -> int:
-        """Counts wishes that cannot come true, even if each split got the units that bring most."""
+        """Count needs that cannot come true, even if each split got the units that bring most."""
         beyond = 0
         for split in np.flatnonzero(state.lacks.any(axis=1)).tolist():
             useful = np.flatnonzero(brings[split])
@@ -123,7 +126,7 @@ class _Search:
 
 
 def _members(end: _State, kinds: NDArray[np.int64]) -> dict[int, int]:
-    """Takes units of each kind in their order; returns the split of each."""
+    """Take units of each kind in their order; returns the split of each."""
     order = np.argsort(kinds, kind="stable")
     starts = np.searchsorted(kinds[order], np.arange(kinds.max() + 1)).tolist()
     chosen = {}

@@ -10,7 +10,7 @@ from components.split.sample_table import SampleTable
 from components.split.splitting import Units, assign_units
 from segmentor.errors import SplitError
 
-# Of the pairs of images that join groups, an error names so many.
+# How many pairs of images that join groups an error names.
 _PAIRS_NAMED = 3
 
 
@@ -26,7 +26,7 @@ class Grouped:
 def divide(
     table: SampleTable, pairs: Sequence[tuple[int, int]], ratios: Sequence[float], seed: int
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Divides samples by group; returns the split of each, int8 (N,), and the units' sizes.
+    """Divide samples by group; return the split of each, int8 (N,), and the units' sizes.
 
     Args:
         table: The samples.
@@ -54,15 +54,15 @@ def _explained(
     grouped: Grouped,
     wanted: int,
 ) -> SplitError:
-    """Says which images join the groups, and offers only what would help."""
+    """Say which images join the groups, and offers only what would help."""
     named = [f"{table.ids[a]} and {table.ids[b]}" for a, b in grouped.joins[:_PAIRS_NAMED]]
     more = ", ..." if len(grouped.joins) > len(named) else ""
     found = f"{error.found}, after {table.group_count} were joined because images are equal or"
     found += f" look the same ({', '.join(named)}{more})"
     if len(group_samples(table).units.samples) >= wanted:
-        remedy = "near_duplicates=report keeps those apart that are not equal"
+        remedy = "--near-duplicates report keeps those apart that are not equal"
     elif len(group_samples(table.ungrouped(), pairs).units.samples) >= wanted:
-        remedy = "delete the copies in CVAT, or choose a finer group_pattern"
+        remedy = "delete the copies in CVAT, or choose a finer --group-pattern"
         remedy += " (.* makes each image its own group)"
     else:
         remedy = "label images that differ"
@@ -70,7 +70,7 @@ def _explained(
 
 
 def group_samples(table: SampleTable, pairs: Sequence[tuple[int, int]] = ()) -> Grouped:
-    """Joins samples of one group, of one image file, and of each pair of positions.
+    """Join samples of one group, of one image file, and of each pair of positions.
 
     Units are numbered by their first sample.
     """
@@ -97,7 +97,7 @@ def group_samples(table: SampleTable, pairs: Sequence[tuple[int, int]] = ()) -> 
 
 
 def _equal_images(table: SampleTable) -> list[tuple[int, int]]:
-    """Pairs of positions with the same image file: each with the next one of its kind."""
+    """Return pairs of positions with the same image file: each with the next one."""
     order = np.lexsort((table.images[:, 1], table.images[:, 0]))
     same = (table.images[order[1:]] == table.images[order[:-1]]).all(axis=1)
     pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)

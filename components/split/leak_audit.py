@@ -1,4 +1,4 @@
-"""Looks for leaks: frames of one sequence, or look-alikes, that ended up in different splits.
+"""Look for leaks: frames of one sequence, or look-alikes, that ended up in different splits.
 
 A drive filmed at 30 frames a second shows the same road a second later: a test image next to a
 training image measures memory, not learning.
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from components.split.name_numbers import Integers, NumbersInNames, name_of, read_numbers
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
+from segmentor.plurals import counted
 
 # Frames closer than this many typical steps of their sequence count as neighbours.
 NEIGHBOUR_STEPS = 1.5
 # Numbered images are a film when neighbours look alike: of the hash's 64 bits, half a drive's
 # neighbours differ in at most 22 even 5 seconds apart (CamVid), unrelated photographs in 28 to 32.
 MAX_MEDIAN_BITS = 25
-# Of fewer neighbours the median says little: each pair is judged by itself. Of unrelated road
-# scenes 1 % differ in no more bits; of CamVid's frames up to 2 seconds apart, nine in ten do not.
+# With fewer neighbours the median says little, so each pair is judged alone: 1 % of unrelated
+# road scenes differ in at most this many bits, and nine in ten of CamVid's frames up to 2 s apart.
 MIN_NEIGHBOURS = 8
 CERTAIN_BITS = 18
 # A film's neighbours differ in at most this share of the bits of its other pictures, and by so many
@@ -30,10 +31,10 @@ NEARER = 0.8
 NEARER_ERRORS = 2.5
 # Fewer pairs do not tell whether all pictures are alike.
 MIN_FAR = 3
-# What the pictures say of two neighbours.
+# What the pictures tell about two neighbours.
 NO_FILM, UNSURE, CERTAIN = range(3)
 
-# Judges each sample and the next by their hashes.
+# Judges each sample and the next one by their hashes.
 _Judge = Callable[[NDArray[np.uint64]], NDArray[np.int8]]
 
 
@@ -55,7 +56,7 @@ class Leak:
 class Audit:
     """The leaks, the closest first, and how many samples have a name that tells no order.
 
-    Of these nobody can say which are neighbours.
+    It is unknown which of these are neighbours.
     """
 
     leaks: tuple[Leak, ...]
@@ -63,7 +64,7 @@ class Audit:
 
 
 def audit(table: SampleTable, splits: NDArray[np.int8]) -> Audit:
-    """Finds the neighbours across splits in every sequence.
+    """Find the neighbours across splits in every sequence.
 
     Any number in a name may be the one that counts frames (`aachen_000000_000019_leftImg8bit`), or
     all of them together. Names without numbers are tried in their alphabetical order.
@@ -86,7 +87,7 @@ def audit(table: SampleTable, splits: NDArray[np.int8]) -> Audit:
                 leaks += _leaks_of(*film, verdicts, splits)
     unnumbered = np.flatnonzero(~has_order).tolist()
     by_name = np.array(sorted(unnumbered, key=partial(name_of, table)), np.int64)
-    # Images that all look alike follow one another in any order: what is unsure says nothing here.
+    # Images that all look alike match in any order, so only certain pairs count here.
     is_certain = _verdicts_on_each(table.hashes[by_name], _certain_bits(table.hashes)) == CERTAIN
     if is_certain.any():
         has_order[by_name] = True
@@ -99,7 +100,7 @@ def audit(table: SampleTable, splits: NDArray[np.int8]) -> Audit:
 def _sequences(
     table: SampleTable, is_taken: NDArray[np.bool_]
 ) -> Iterator[tuple[Integers, Integers, _Judge]]:
-    """Yields sequences: the numbers, the positions, and who tells whether it is a film.
+    """Yield sequences: the numbers, the positions, and who tells whether it is a film.
 
     First samples whose names differ in one number, those whose neighbours look most alike before
     others: along a film little changes, from one patient or camera to the next much does. Then
@@ -128,7 +129,7 @@ def _sequences(
 def _sequences_of_several_numbers(
     names: NumbersInNames, is_taken: NDArray[np.bool_], certain_bits: int
 ) -> Iterator[tuple[Integers, Integers, _Judge]]:
-    """Yields samples whose names are equal but for their numbers, as times are: `10-00-07.59`.
+    """Yield samples whose names are equal but for their numbers, as times are: `10-00-07.59`.
 
     What counts as the number is the place in their order.
     """
@@ -149,7 +150,7 @@ def _sequences_of_several_numbers(
 
 
 def _runs(keys: NDArray[np.uint64]) -> tuple[Integers, Integers]:
-    """Returns where runs of equal sorted keys start, and their lengths; single keys are none."""
+    """Return where runs of equal sorted keys start, and their length; a run has at least two."""
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
     counts = np.diff(starts, append=len(keys))
     return starts[counts > 1], counts[counts > 1]
@@ -158,7 +159,7 @@ def _runs(keys: NDArray[np.uint64]) -> tuple[Integers, Integers]:
 def _films(
     numbers: Integers, positions: Integers, table: SampleTable
 ) -> list[tuple[Integers, Integers]]:
-    """Takes a sequence apart by subset where one number has other pictures in other subsets.
+    """Take a sequence apart by subset where one number has other pictures in other subsets.
 
     CVAT names the frames of every video from frame_000000 on: these are different films.
     """
@@ -179,7 +180,7 @@ def _leaks_of(
     verdicts: NDArray[np.int8],
     splits: NDArray[np.int8],
 ) -> Iterator[Leak]:
-    """Yields the leaks of one film, in order."""
+    """Yield the leaks of one film, in order."""
     steps = np.diff(numbers)
     torn = splits[positions[1:]] != splits[positions[:-1]]
     if not torn.any() or not steps.any():
@@ -192,7 +193,7 @@ def _leaks_of(
 
 
 def _verdicts(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[np.int8]:
-    """Judges each sample and the next of a sequence: NO_FILM, UNSURE or CERTAIN, int8 (N - 1,)."""
+    """Judge each sample and the next of a sequence: NO_FILM, UNSURE or CERTAIN, int8 (N - 1,)."""
     bits, is_known = _bits_between(hashes)
     if is_known.sum() > MIN_NEIGHBOURS:
         is_like_film = np.median(bits[is_known]) <= MAX_MEDIAN_BITS
@@ -205,7 +206,7 @@ def _verdicts(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[np.int8]
 
 
 def _verdicts_on_each(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[np.int8]:
-    """Judges as `_verdicts` does, and each pair of a film by itself too.
+    """Judge as `_verdicts` does, and each pair of a film by itself too.
 
     In the order of several numbers, a drive's last frame stands before the first of the next drive.
     """
@@ -215,7 +216,7 @@ def _verdicts_on_each(hashes: NDArray[np.uint64], certain_bits: int) -> NDArray[
 
 
 def _are_nearer(near: Integers, far: Integers) -> bool:
-    """True when neighbours are clearly more alike than pictures that are none.
+    """Return True when neighbours are clearly more alike than other pictures.
 
     Scans, pages and a camera that stands still show pictures that are all alike.
     """
@@ -226,13 +227,13 @@ def _are_nearer(near: Integers, far: Integers) -> bool:
 
 
 def _certain_bits(hashes: NDArray[np.uint64]) -> int:
-    """Returns up to how many bits a pair is certain by itself: none is where all are alike."""
+    """Return up to how many bits a pair is certain by itself: none is where all are alike."""
     far = _far_bits(hashes)
     return -1 if len(far) >= MIN_FAR and far.mean() <= MAX_MEDIAN_BITS else CERTAIN_BITS
 
 
 def _far_bits(hashes: NDArray[np.uint64]) -> Integers:
-    """Returns in how many bits samples differ from those a half and a third of the way on."""
+    """Return in how many bits samples differ from those a half and a third of the way on."""
     known = hashes[hashes != 0]
     steps = sorted({len(known) // 2, len(known) // 3} - {0, 1})
     far = [np.bitwise_count(known[step:] ^ known[:-step]).astype(np.int64) for step in steps]
@@ -240,14 +241,14 @@ def _far_bits(hashes: NDArray[np.uint64]) -> Integers:
 
 
 def _bits_between(hashes: NDArray[np.uint64]) -> tuple[Integers, NDArray[np.bool_]]:
-    """Returns in how many bits each hash and the next differ, and whether both are known."""
+    """Return in how many bits each hash and the next differ, and whether both are known."""
     bits = np.bitwise_count(hashes[1:] ^ hashes[:-1]).astype(np.int64)
     return bits, (hashes[1:] != 0) & (hashes[:-1] != 0)
 
 
 def describe(leak: Leak, table: SampleTable, splits: NDArray[np.int8]) -> str:
-    """Returns one line about a leak."""
+    """Return one line about a leak."""
     left, right = (f"{table.ids[p]} ({SPLITS[splits[p]]})" for p in (leak.left, leak.right))
-    frames = f"{leak.gap} frame{'' if leak.gap == 1 else 's'} apart"
+    frames = f"{counted(leak.gap, 'frame')} apart"
     text = f"{left} and {right}: {frames}; the sequence's typical step is {leak.typical_step:g}"
     return text if leak.is_certain else f"{text}; unsure, as the pictures do not tell"

@@ -14,7 +14,7 @@ from components.split.sample_table import SampleTable
 _NUMBER = re.compile(r"\d{1,18}(?!\d)")
 # What a tool added to tell versions of a file apart (Roboflow: drive_0012_jpg.rf.<32 digits>): 16
 # hexadecimal digits or more, or a UUID. It differs from frame to frame and counts none.
-_HASH = re.compile(
+HASH = re.compile(
     r"(?<![^\W_])(?:(?=\d*[a-f])[\da-f]{16,}|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?![^\W_])",
     re.IGNORECASE,
 )
@@ -38,17 +38,17 @@ class NumbersInNames:
 
 
 def name_of(table: SampleTable, position: int) -> str:
-    """Returns a sample's name without its subset: a film may be torn into several."""
+    """Return a sample's name without its subset: a film may be torn into several."""
     sample_id, subset = table.ids[position], table.subsets[position]
     return sample_id.removeprefix(f"{subset}/") if subset else sample_id
 
 
 def read_numbers(table: SampleTable) -> NumbersInNames:
-    """Reads the numbers of all names; hashes in them are as if they were not there."""
+    """Read the numbers of all names; hashes in them are as if they were not there."""
     numbers, positions, ends = array("q"), array("q"), array("q")
     rests, templates = bytearray(), bytearray()
     for position in range(len(table)):
-        name = _HASH.sub("\1", name_of(table, position))
+        name = HASH.sub("\1", name_of(table, position))
         templates += _digest(_NUMBER.sub("\0", name))
         for end, match in enumerate(reversed(list(_NUMBER.finditer(name)))):
             rests += _digest(f"{name[: match.start()]}\0{name[match.end() :]}")
@@ -56,8 +56,11 @@ def read_numbers(table: SampleTable) -> NumbersInNames:
             positions.append(position)
             ends.append(end)
     return NumbersInNames(
-        *(np.frombuffer(column, np.int64) for column in (numbers, positions, ends)),
-        *(np.frombuffer(bytes(column), np.uint64) for column in (rests, templates)),
+        np.frombuffer(numbers, np.int64),
+        np.frombuffer(positions, np.int64),
+        np.frombuffer(ends, np.int64),
+        np.frombuffer(bytes(rests), np.uint64),
+        np.frombuffer(bytes(templates), np.uint64),
     )
 
 

@@ -39,7 +39,7 @@ class SampleTable:
         return int(self.groups.max(initial=-1)) + 1
 
     def take(self, positions: NDArray[np.int64]) -> Self:
-        """Returns the samples at these positions; their groups are numbered anew."""
+        """Return the samples at these positions; their groups are numbered anew."""
         return replace(
             self,
             ids=[self.ids[position] for position in positions.tolist()],
@@ -51,12 +51,12 @@ class SampleTable:
         )
 
     def ungrouped(self) -> Self:
-        """Returns the samples, each its own group."""
+        """Return the samples, each its own group."""
         return replace(self, groups=np.arange(len(self), dtype=np.int64))
 
 
 def read_table(samples: Iterable[Sample], classes: int) -> SampleTable:
-    """Reads the samples into columns, one in memory at a time."""
+    """Read the samples into columns, one in memory at a time."""
     ids: list[str] = []
     subsets: list[str] = []
     names: dict[str, str] = {}

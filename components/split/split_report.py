@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from components.split.leak_audit import Audit, describe
+from components.split.related_names import NOTHING_RELATED, Related, torn_of, torn_sites
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 from segmentor.dataset import Dataset, Sample
+from segmentor.plurals import counted
 from segmentor.report import Report
 
 PAIRS_SHOWN = 6
 LINES_SHOWN = 40
 PICTURE_WIDTH = 420
-# A share is far from the one asked for: by this much, or below this part of it.
+# A share is far off if it differs by this much, or is below this part of the one asked for.
 FAR = 0.1
 FAR_BELOW = 0.5
 
@@ -45,6 +48,12 @@ class SplitFacts:
     joined: Sequence[tuple[int, int]]
     torn: Sequence[tuple[int, int]]
     audit: Audit
+    copies: Related = NOTHING_RELATED
+
+    @property
+    def torn_copies(self) -> list[tuple[int, int]]:
+        """Pairs of images of one picture in different splits."""
+        return torn_of([*self.copies.pairs, *self.copies.too_many], self.splits)
 
     @property
     def splits(self) -> NDArray[np.int8]:
@@ -53,8 +62,10 @@ class SplitFacts:
 
 
 def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
-    """Writes the page."""
-    report = Report("Split report", f"{len(facts.table):,} samples, {facts.assignment.rule}")
+    """Write the page."""
+    report = Report(
+        "Split report", f"{counted(len(facts.table), 'sample')}, {facts.assignment.rule}"
+    )
     counts = np.bincount(facts.splits, minlength=len(SPLITS))
     report.tiles((name, int(count)) for name, count in zip(SPLITS, counts, strict=True))
     warnings = warnings_of(facts, dataset.label_map.names)
@@ -77,40 +88,63 @@ def write_split_report(path: Path, dataset: Dataset, facts: SplitFacts) -> None:
 
 
 def class_images(facts: SplitFacts) -> NDArray[np.int64]:
-    """Counts the images with each class: int64 (splits, K)."""
+    """Count the images with each class: int64 (splits, K)."""
     presence = facts.table.presence
     return np.stack([presence[facts.splits == s].sum(axis=0) for s in range(len(SPLITS))])
 
 
 def warnings_of(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns what a user should know of the split, as (how bad, text)."""
-    made_up, leaks = facts.assignment.made_up, facts.audit.leaks
+    """Return what a user should know of the split, as (how bad, text)."""
+    made_up = facts.assignment.made_up
     found = [("warning", made_up)] if made_up else []
     if text := _far_from_ratios(facts):
         found.append(("warning", text))
+    return found + leak_warnings(facts) + _missing_classes(facts, names)
+
+
+def leak_warnings(facts: SplitFacts) -> list[tuple[str, str]]:
+    """Return what makes figures on val and test better than on new data, as (how bad, text)."""
+    leaks = facts.audit.leaks
+    found = []
     certain = sum(leak.is_certain for leak in leaks)
     if certain:
         text = f"{_pairs_of(certain, 'neighbouring frames')} in different splits: "
         text += "figures on them will be better than on new data. "
-        text += "Group by sequence (group_pattern)."
+        text += "Group by sequence (--group-pattern)."
         found.append(("bad", text))
     if facts.torn:
         text = f"{_pairs_of(len(facts.torn), 'images that look the same')} in different splits: "
         text += "figures on them will be better than on new data. Delete one of each in CVAT, or "
-        # Ratios are asked for where no subsets are kept.
-        text += "near_duplicates=together." if facts.ratios else "leave honour_subsets out."
+        # There are ratios only if subsets are not kept.
+        text += "--near-duplicates together." if facts.ratios else "leave --honour-subsets out."
         found.append(("bad", text))
+    if torn := facts.torn_copies:
+        left, right = (facts.table.ids[position] for position in torn[0])
+        text = f"{_pairs_of(len(torn), 'images that are of one picture by their names')} in "
+        text += f"different splits (copies or tiles: {left} and {right}): figures on them will be "
+        text += "better than on new data. "
+        by_name = "Group them by the part of their names that they share (--group-pattern)."
+        text += by_name if facts.ratios else "Leave --honour-subsets out."
+        found.append(("bad", text))
+    if text := torn_sites(facts.table, facts.splits) if facts.ratios else "":
+        found.append(("warning", text))
     unsure = len(leaks) - certain
     if unsure:
         text = f"{_pairs_of(unsure, 'images numbered one after the other')} in different splits; "
         text += "their pictures do not tell whether they are of one film, being all alike or "
-        text += "too few to compare. If they are, group by sequence (group_pattern)."
+        text += "too few to compare. If they are, group by sequence (--group-pattern)."
         found.append(("warning", text))
-    return found + _missing_classes(facts, names)
+    return found
+
+
+def leak_provenance(facts: SplitFacts) -> dict[str, Any]:
+    """Return what the manifests of the splits keep, for the evaluation and the model card."""
+    not_compared = _not_compared(facts) if facts.audit.without_order else ""
+    return {"leaks": [text for _, text in leak_warnings(facts)], "not_compared": not_compared}
 
 
 def _missing_classes(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Names the classes that a split lacks, and those of them that it need not lack."""
+    """Name the classes that a split lacks, and those of them that it need not lack."""
     table = class_images(facts)
     missing, avoidable = [], []
     for index, name in enumerate(names):
@@ -119,7 +153,7 @@ def _missing_classes(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str,
             continue
         missing += [f"'{name}' in {SPLITS[split]}" for split in lacking]
         groups = len(np.unique(facts.table.groups[facts.table.presence[:, index]]))
-        # Subsets that are kept are as they are.
+        # The classes of kept subsets cannot be changed.
         if facts.ratios and groups >= len(SPLITS):
             avoidable.append(f"'{name}' ({groups:,})")
     if not missing:
@@ -128,20 +162,23 @@ def _missing_classes(facts: SplitFacts, names: Sequence[str]) -> list[tuple[str,
     if avoidable:
         text += f" Of enough groups for all three: {', '.join(avoidable)}; no division of about "
         text += "these shares was found that has them everywhere. Another seed, other ratios or "
-        text += "a finer group_pattern may give one."
+        text += "a finer --group-pattern may give one."
     return [("warning", text)]
 
 
 def _all_is_well(facts: SplitFacts) -> tuple[str, str]:
-    """Says that nothing was found, and what was not looked at: (text, how good)."""
+    """Say that nothing was found, and what was not looked at: (text, how good)."""
+    compared = "no equal images, look-alikes, copies by name or neighbouring frames of a film"
     if not facts.audit.without_order:
-        return "Each split has each class, and no leak was found.", "good"
+        return f"Each split has each class; {compared} are in different splits.", "good"
     return f"Each split has each class. {_not_compared(facts)}", "neutral"
 
 
 def _not_compared(facts: SplitFacts) -> str:
     count, total = facts.audit.without_order, len(facts.table)
-    of_all = f"all {total:,} images" if count == total else f"{count:,} of {total:,} images"
+    of_all = (
+        f"all {counted(total, 'image')}" if count == total else f"{count:,} of {total:,} images"
+    )
     return (
         f"Whether neighbouring frames of a film are in different splits is not known for {of_all}: "
         "their names tell no order. Images that look the same were looked for among all."
@@ -149,7 +186,7 @@ def _not_compared(facts: SplitFacts) -> str:
 
 
 def _far_from_ratios(facts: SplitFacts) -> str:
-    """Says which splits got much more or less than was asked for, and why; "" if none did."""
+    """Say which splits got much more or less than was asked for, and why; "" if none did."""
     sizes = facts.assignment.unit_sizes
     if not sizes or not facts.ratios:
         return ""
@@ -162,16 +199,16 @@ def _far_from_ratios(facts: SplitFacts) -> str:
         for name, share, ratio in zip(SPLITS, shares, asked, strict=True)
     ]
     if max(sizes) == 1:
-        reason = f"there are only {len(sizes):,} images. Label more."
+        reason = f"the data set has only {counted(len(sizes), 'image')}. Label more."
     else:
-        reason = f"no group is torn, and of the {len(sizes):,} groups the largest has "
-        reason += f"{100 * max(sizes) / sum(sizes):.0f} % of the images. A finer group_pattern "
+        reason = f"no group is torn, and of the {counted(len(sizes), 'group')} the largest has "
+        reason += f"{100 * max(sizes) / sum(sizes):.0f} % of the images. A finer --group-pattern "
         reason += "makes smaller ones, where that tears no film."
     return f"{', '.join(parts)}: {reason}"
 
 
 def _pairs_of(count: int, what: str) -> str:
-    return f"{count} pair of {what} is" if count == 1 else f"{count} pairs of {what} are"
+    return counted(count, f"pair of {what} is", f"pairs of {what} are")
 
 
 def _classes(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
@@ -209,14 +246,20 @@ def _duplicates(report: Report, dataset: Dataset, facts: SplitFacts) -> None:
     report.section("Images that look the same", "By perceptual hash, then by their pixels.")
     if facts.torn:
         listed = f", the first {LINES_SHOWN}" if len(facts.torn) > LINES_SHOWN else ""
-        report.paragraph(f"{len(facts.torn)} pairs in different splits{listed}:")
+        report.paragraph(f"{counted(len(facts.torn), 'pair')} in different splits{listed}:")
         report.table(["image", "looks the same as"], _names(facts, facts.torn[:LINES_SHOWN]))
         _pairs(report, dataset, facts, facts.torn)
     if facts.joined:
-        report.paragraph(f"{len(facts.joined)} pairs kept in one split:")
+        report.paragraph(f"{counted(len(facts.joined), 'pair')} kept in one split:")
         _pairs(report, dataset, facts, facts.joined)
     if not facts.torn and not facts.joined:
         report.paragraph("None.")
+    if facts.copies.pictures:
+        pictures = counted(facts.copies.pictures, "picture has", "pictures have")
+        report.paragraph(
+            f"By their names, {pictures} several images: copies that differ in a hash or in what "
+            "augmentation adds to a name, or tiles."
+        )
 
 
 def _names(facts: SplitFacts, pairs: Sequence[tuple[int, int]]) -> list[list[str]]:

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.split.coverage import spread_classes
-from segmentor.errors import ConfigError, SplitError
+from segmentor.errors import SplitError
+from segmentor.plurals import counted
 
 SPLITS = ("train", "val", "test")
-# Thirds may be written 0.333.
-ROUNDED = 0.002
 # Divisions that are all tried, in a fraction of a second: 12 groups in 3 splits are 531,441.
 MAX_DIVISIONS = 600_000
-# Of all samples, what a split may have too many, where it could not have each class else.
+# Share of all samples that a split may have too many, if it would lack a class otherwise.
 SLACK = 0.02
 
 
@@ -35,31 +34,8 @@ class Units:
     classes: NDArray[np.int64]
 
 
-def parse_ratios(text: str) -> tuple[float, float, float]:
-    """Parses `0.7,0.2,0.1`, or whole numbers (`7,2,1`): the shares of train, val and test.
-
-    Raises:
-        ConfigError: not three numbers above 0, or fractions whose sum is not 1.
-    """
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    where = "parameter ratios"
-    if len(values) != 3 or not all(0 < value < float("inf") for value in values):
-        expected = "three shares above 0 for train,val,test: 0.7,0.2,0.1"
-        raise ConfigError(where, f"'{text}'", expected, "later steps need all three")
-    total = sum(values)
-    if total == float("inf"):
-        raise ConfigError(where, f"'{text}'", "shares whose sum is finite", "7,2,1")
-    if abs(total - 1) > ROUNDED and not all(value.is_integer() for value in values):
-        found = f"'{text}', whose sum is {total:.4g}"
-        raise ConfigError(where, found, "a sum of 1", "whole numbers are shares: 7,2,1")
-    return values[0] / total, values[1] / total, values[2] / total
-
-
 def exact_counts(samples: int, ratios: Sequence[float]) -> list[int]:
-    """Divides `samples` by the ratios without losing one: largest remainders get the rest.
+    """Divide `samples` by the ratios without losing one: largest remainders get the rest.
 
     A split with a ratio above 0 gets at least one sample, where there are enough.
     """
@@ -76,7 +52,7 @@ def exact_counts(samples: int, ratios: Sequence[float]) -> list[int]:
 
 
 def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np.int8]:
-    """Assigns each unit to a split: int8 (U,), positions in SPLITS.
+    """Assign each unit to a split: int8 (U,), positions in SPLITS.
 
     The same units in the same order, ratios and seed give the same answer.
 
@@ -88,11 +64,11 @@ def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np
     if count < len(wanted):
         expected = f"at least {len(wanted)}, one for each of "
         expected += ", ".join(SPLITS[index] for index in wanted)
-        found = f"{count} group{'s' if count != 1 else ''}"
+        found = counted(count, "group")
         remedy = "choose another group_pattern (.* makes each image its own group)"
         samples = int(units.samples.sum())
         if samples < len(wanted):
-            found, remedy = f"{samples} image{'s' if samples != 1 else ''}", "label more images"
+            found, remedy = counted(samples, "image"), "label more images"
         raise SplitError("data set", found, expected, remedy)
     order = np.random.default_rng(seed).permutation(count)
     shuffled = Units(units.samples[order], units.classes[order])
@@ -107,7 +83,7 @@ def assign_units(units: Units, ratios: Sequence[float], seed: int) -> NDArray[np
 
 
 def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) -> NDArray[np.int8]:
-    """Tries all divisions.
+    """Try all divisions.
 
     A split's units are one of few sets: what each set has is counted once, and looked up.
     """
@@ -123,11 +99,12 @@ def _best_division(units: Units, targets: NDArray[np.int64], wanted: list[int]) 
             members[split] |= (digit == split).astype(np.int32) << unit
     best = members[:, _best(held[:, members], targets[wanted])]
     chosen = (best[:, None] >> np.arange(count) & 1).argmax(axis=0)  # (U,)
-    return np.array(wanted, np.int8)[chosen]
+    splits: NDArray[np.int8] = np.array(wanted, np.int8)[chosen]
+    return splits
 
 
 def _count_held(sets: NDArray[np.int64], units: Units, splits: int) -> NDArray[np.int64]:
-    """Counts samples, units, classes missing, those of `splits` units or more, and their units.
+    """Count samples, units, classes missing, those of `splits` units or more, and their units.
 
     `sets` (S, U) has a 1 for each unit of a set; the result is (5, S).
     """
@@ -140,7 +117,7 @@ def _count_held(sets: NDArray[np.int64], units: Units, splits: int) -> NDArray[n
 
 
 def _best(held: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
-    """Chooses of divisions: fewest classes missing somewhere, then closest to the target sizes.
+    """Choose of divisions: fewest classes missing somewhere, then closest to the target sizes.
 
     A key decides among those that all keys before it call the best.
 
@@ -148,11 +125,11 @@ def _best(held: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
     """
     samples, members, missing, missing_common, missed = held
     off = np.abs(samples - targets[:, None]).sum(axis=0)
-    # What train lacks cannot be learnt; a size far off is worse than a class missing in val.
+    # A class that train lacks cannot be learnt; a size far off is worse than a class val lacks.
     coarse = off // max(1, int(targets.sum()) // 10)
     is_empty = (members == 0).any(axis=0)
     best = np.arange(samples.shape[1])
-    # Where as many classes miss somewhere, the rarer ones had better.
+    # On a tie in the number of missing classes, prefer the division that misses the rarer ones.
     counts = (missing_common.sum(axis=0), missing.sum(axis=0), missed.sum(axis=0))
     for key in (is_empty, missing[0], coarse, *counts, off):
         best = best[key[best] == key[best].min()]
@@ -162,30 +139,30 @@ def _best(held: NDArray[np.int64], targets: NDArray[np.int64]) -> int:
 def _deal(
     units: Units, targets: NDArray[np.int64], ratios: NDArray[np.float64], wanted: list[int]
 ) -> NDArray[np.int8]:
-    """Deals; where a class misses in a split, deals again around the units that must go there."""
+    """Deal; where a class misses in a split, deals again around the units that must go there."""
     dealt = _stratify(units, targets, ratios, wanted, {})
     present = units.classes > 0
     count = present.sum(axis=0)
-    # Classes of fewer units than splits cannot be everywhere: train has them, to learn them.
-    wishes = np.zeros((len(SPLITS), present.shape[1]), np.bool_)
-    wishes[wanted] = count >= len(wanted)
-    wishes[0] = count > 0
+    # Classes with fewer units than splits cannot be in each: train gets them.
+    needs = np.zeros((len(SPLITS), present.shape[1]), np.bool_)
+    needs[wanted] = count >= len(wanted)
+    needs[0] = count > 0
     has_dealt = np.stack([present[dealt == split].any(axis=0) for split in range(len(SPLITS))])
-    missing = int((wishes & ~has_dealt).sum())
+    missing = int((needs & ~has_dealt).sum())
     if not missing:
         return dealt
     room = np.maximum(targets, np.bincount(dealt, units.samples, len(SPLITS)).astype(np.int64))
     divisions = [dealt]
-    # Sizes a little off are better than a class that misses.
+    # Sizes that are a little off are better than a missing class.
     for slack in (0, int(targets.sum() * SLACK)):
-        fixed = spread_classes(present, units.samples, room + slack, wishes, missing - 1)
+        fixed = spread_classes(present, units.samples, room + slack, needs, missing - 1)
         if fixed is not None:
             divisions.append(_stratify(units, targets, ratios, wanted, fixed))
             has = [present[divisions[-1] == split].any(axis=0) for split in range(len(SPLITS))]
-            if not (wishes & ~np.stack(has)).any():
+            if not (needs & ~np.stack(has)).any():
                 break
     else:
-        fixed = _commonest_first(units, room, wishes & ~has_dealt)
+        fixed = _commonest_first(units, room, needs & ~has_dealt)
         divisions.append(_stratify(units, targets, ratios, wanted, fixed))
     held = [
         _count_held((np.stack(divisions) == s).astype(np.int64), units, len(wanted)) for s in wanted
@@ -196,11 +173,11 @@ def _deal(
 def _commonest_first(
     units: Units, room: NDArray[np.int64], lacks: NDArray[np.bool_]
 ) -> dict[int, int]:
-    """Gives each split a unit of each class that it lacks, the commonest first, while it fits."""
+    """Give each split a unit of each class that it lacks, the commonest first, while it fits."""
     present, left = units.classes > 0, room.tolist()
     fixed: dict[int, int] = {}
     count = present.sum(axis=0)
-    for split, index in sorted(np.argwhere(lacks).tolist(), key=lambda wish: -count[wish[1]]):
+    for split, index in sorted(np.argwhere(lacks).tolist(), key=lambda need: -count[need[1]]):
         fitting = np.flatnonzero(present[:, index] & (units.samples <= left[split])).tolist()
         unit = next((unit for unit in fitting if unit not in fixed), None)
         if unit is not None:
@@ -216,7 +193,7 @@ def _stratify(
     wanted: list[int],
     fixed: Mapping[int, int],
 ) -> NDArray[np.int8]:
-    """Deals units one by one; a split takes no more samples than its target while others can.
+    """Deal units one by one; a split takes no more samples than its target while others can.
 
     Units in `fixed` go to their split, and before all others.
     """
@@ -224,7 +201,7 @@ def _stratify(
     room = targets.tolist()
     need = (ratios[:, None] * units.classes.sum(axis=0)).tolist()  # samples lacking, by class
     holds = [[False] * units.classes.shape[1] for _ in targets]
-    # Train first: a class of one unit is learnt.
+    # Train first, so that a class with a single unit can be learnt.
     by_size = sorted(wanted, key=lambda split: (split != 0, -targets[split]))
     order = _dealing_order(units)
     for position, rarest in sorted(order, key=lambda entry: entry[0] not in fixed):
@@ -250,7 +227,7 @@ def _stratify(
 
 
 def _dealing_order(units: Units) -> list[tuple[int, int]]:
-    """Returns (unit, its rarest class or -1): rarest classes first, then the largest units."""
+    """Return (unit, its rarest class or -1): rarest classes first, then the largest units."""
     present = units.classes > 0
     rarity = present.sum(axis=0)
     ranks = np.empty(len(rarity), np.int64)
@@ -263,7 +240,7 @@ def _dealing_order(units: Units) -> list[tuple[int, int]]:
 
 
 def _fill_empty_splits(chosen: NDArray[np.int8], units: Units, wanted: list[int]) -> None:
-    """Gives a split that got nothing the smallest unit of the split with the most units."""
+    """Give a split that got nothing the smallest unit of the split with the most units."""
     for split in wanted:
         counts = np.bincount(chosen, minlength=len(SPLITS))
         if not counts[split]:

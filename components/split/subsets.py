@@ -9,6 +9,7 @@ from components.split.grouping import divide
 from components.split.sample_table import SampleTable
 from components.split.splitting import SPLITS
 from segmentor.errors import SplitError
+from segmentor.plurals import counted
 
 _WORDS = {
     "train": ("train", "training", "trn"),
@@ -22,7 +23,7 @@ _TRAIN = SPLITS.index("train")
 def assign_subsets(
     table: SampleTable, ratios: Sequence[float], seed: int, pairs: Sequence[tuple[int, int]] = ()
 ) -> tuple[NDArray[np.int8], str]:
-    """Returns the split of each sample by its subset's name, int8 (N,), and what was made up.
+    """Return the split of each sample by its subset's name, int8 (N,), and what was made up.
 
     A split that no subset names, and that is to have a share, is taken out of train, at that share.
 
@@ -33,7 +34,7 @@ def assign_subsets(
         pairs: Positions that must not be torn apart by it.
 
     Raises:
-        SplitError: a subset that is no split's, none for train, or one too small to take from.
+        SplitError: a subset with another name, none for train, or one too small to take from.
     """
     names = sorted(set(table.subsets))
     unknown = [name for name in names if name.lower() not in _SPLIT_OF_WORD]
@@ -57,7 +58,8 @@ def assign_subsets(
     except SplitError as error:
         where = "parameter honour_subsets: the subset for train, to take from"
         raise SplitError(where, error.found, error.expected, error.remedy) from error
-    taken = " and ".join(f"{SPLITS[s]} ({(splits == s).sum():,} samples)" for s in missing)
+    sizes = {s: counted(int((splits == s).sum()), "sample") for s in missing}
+    taken = " and ".join(f"{SPLITS[s]} ({size})" for s, size in sizes.items())
     return splits, f"No subset for {taken}: taken out of train's, {how}."
 
 

@@ -15,21 +15,39 @@ What is wrong there, and what stands here or in `runner.py` instead:
   join the process group that the environment describes.
 """
 
+import contextlib
 import json
+import sys
 import textwrap
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from accelerate import DataLoaderConfiguration
 from torch import distributed
 
-from components.train.compose import flat_items
-from components.train.import_extras import without
+from components.train.configuration.compose import flat_items
 
 # Catalyst and tensorboardX load them to see whether they are there, for what is not used here: two
 # seconds of processor time at each start.
 _EXTRAS = ("boto3", "google.cloud.storage", "matplotlib", "onnx", "optuna", "pandas", "sklearn")
+
+
+@contextlib.contextmanager
+def without(names: Sequence[str]) -> Iterator[None]:
+    """Make `import name` fail as if the package were not installed, for all not yet imported.
+
+    None in `sys.modules` is Python's own way to say so (library reference, `sys.modules`).
+    """
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
 
 with without(_EXTRAS), warnings.catch_warnings():
     # distutils' LooseVersion, and pkg_resources-like deprecations of 2022.
@@ -47,7 +65,7 @@ class _Compat:
     device: torch.device
 
     def mean_reduce_ddp_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Averages metrics over the processes; without a process group they stay as they are."""
+        """Average metrics over the processes; without a process group they stay as they are."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return metrics
         names = sorted(metrics)
@@ -65,7 +83,7 @@ class GPUEngine(_Compat, dl.GPUEngine):  # type: ignore[misc]
 
 
 def make_engine(device: str) -> Any:
-    """Makes the engine of a device; joins a process group when the environment has one.
+    """Make the engine of a device; join a process group when the environment has one.
 
     even_batches repeats samples so that all processes get as many: validation figures would count
     some images twice.
@@ -82,7 +100,7 @@ class Backward(dl.BackwardCallback):  # type: ignore[misc]
         self.largest_norm = largest_norm
 
     def on_batch_end(self, runner: Any) -> None:
-        """Follows each batch of the training loader."""
+        """Follow each batch of the training loader."""
         if not runner.is_train_loader:
             return
         runner.engine.backward(runner.batch_metrics["loss"])
@@ -92,49 +110,65 @@ class Backward(dl.BackwardCallback):  # type: ignore[misc]
 
 
 def scheduler_callback(scheduler: Any, is_per_batch: bool, metric: str) -> Any:
-    """Steps a scheduler after each batch, or after each epoch with the validation metric."""
+    """Step a scheduler after each batch, or after each epoch with the validation metric."""
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         return dl.SchedulerCallback(mode="epoch", loader_key="valid", metric_key=metric)
     return dl.SchedulerCallback(mode="batch" if is_per_batch else "epoch")
 
 
 def optimizer_callback() -> Any:
-    """Steps the optimizer after each training batch and logs the learning rate."""
+    """Step the optimizer after each training batch and log the learning rate."""
     return dl.OptimizerCallback(metric_key="loss")
+
+
+_EPOCH = "_epoch_"  # Catalyst's name for what belongs to no loader
 
 
 class TensorBoard(dl.TensorboardLogger):  # type: ignore[misc]
     """Scalars for each epoch, images, and the configuration (which Catalyst drops).
 
-    The configuration is a text and, in the validation run, a session of the HPARAMS tab: several
-    runs under one folder can be compared there by their settings.
+    The configuration is a text and, in the run `_epoch_`, a session of the HPARAMS tab: several
+    trainings under one folder can be compared there by their settings. TensorBoard takes the last
+    of each scalar beside a session as its metric, so that run has the best epoch's figures alone.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__(logdir=folder, log_batch_metrics=False, log_epoch_metrics=True)
 
+    def log_metrics(self, metrics: dict[str, Any], scope: str, runner: Any) -> None:
+        """Write what is a number: an IoU without true pixels is not."""
+        if scope == "epoch":
+            progress = runner.progress
+            best = next(row for row in progress.history if row["epoch"] == progress.best_epoch)
+            figures = {f"best_{name}": best[f"valid/{name}"] for name in ("iou", "loss")}
+            metrics = {**metrics, _EPOCH: _numbers(figures)}
+        super().log_metrics(_numbers(metrics), scope, runner)
+
     def log_hparams(self, hparams: dict[str, Any], runner: Any = None) -> None:
-        """Writes the configuration under the text tag `configuration`, and as hyperparameters."""
+        """Write the configuration under the text tag `configuration`, and as hyperparameters."""
         self._check_loader_key("train")
         text = json.dumps(hparams, indent=2, ensure_ascii=False)
         # Four spaces: TensorBoard reads Markdown, and shows code as it is.
         self.loggers["train"].add_text("configuration", textwrap.indent(text, "    "))
-        self._check_loader_key("valid")
-        # Beside the scalars that are its metrics: add_hparams would make a run of its own.
-        experiment, start, self._end = summary.hparams(
-            {name: _plain(value) for name, value in flat_items(hparams)},
-            {"iou/epoch": 0, "loss/epoch": 0},
+        self._check_loader_key(_EPOCH)
+        # No experiment: TensorBoard takes that of one training for all. Without, it reads every
+        # session, and shows first what differs.
+        _experiment, start, self._end = summary.hparams(
+            {name: _plain(value) for name, value in flat_items(hparams)}, {}
         )
-        for item in (experiment, start):
-            self.loggers["valid"].file_writer.add_summary(item)
+        self.loggers[_EPOCH].file_writer.add_summary(start)
 
     def close_log(self) -> None:
-        """Says that the session has ended, and closes the files."""
-        if "valid" in self.loggers:
-            self.loggers["valid"].file_writer.add_summary(self._end)
+        """Say that the session has ended, and close the files."""
+        if _EPOCH in self.loggers:
+            self.loggers[_EPOCH].file_writer.add_summary(self._end)
         super().close_log()
 
 
+def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if value == value}
+
+
 def _plain(value: Any) -> str | float | bool:
-    """HPARAMS knows numbers, truth values and texts."""
+    """Convert to what HPARAMS accepts: numbers, booleans and texts."""
     return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -7,13 +7,14 @@ import numpy as np
 from segmentor.dataset import Dataset
 from segmentor.errors import ConfigError, TrainingError
 from segmentor.label_map import BACKGROUND
+from segmentor.plurals import counted
 
-# A class of a handful of pixels would drown all others otherwise.
+# Without a limit a class of a few pixels would outweigh all others.
 LARGEST_WEIGHT = 10.0
 
 
 def require_classes(train_set: Dataset) -> None:
-    """Refuses a training set in which a class never occurs; background may be absent.
+    """Refuse a training set in which a class never occurs; background may be absent.
 
     Raises:
         TrainingError: nothing to learn such a class from, or to tell the only one from.
@@ -28,24 +29,24 @@ def require_classes(train_set: Dataset) -> None:
     if absent:
         raise TrainingError(
             "train data set",
-            f"no pixel of {', '.join(absent)} in {len(train_set)} images",
+            f"no pixel of {', '.join(absent)} in {counted(len(train_set), 'image')}",
             "every class at least once",
             "split with another seed, label more images, or leave it out of classes "
             "(of classes=... or label_map, which convert_labels reads)",
         )
     present = [name for name, count in zip(label_map.names, pixels, strict=True) if count]
     if len(present) < 2:
-        # Its loss would be 0 and its IoU 1: a network that says so of every pixel.
+        # A network that predicts this class everywhere would have loss 0 and IoU 1.
         raise TrainingError(
             "train data set",
             f"pixels of one class, '{present[0]}', and nothing to tell it from",
             "two classes, of which one may be background",
-            "convert with unlabelled=background, or label what is not it too",
+            "convert with --unlabelled background, or label the rest as another class",
         )
 
 
 def class_pixels(dataset: Dataset) -> list[int]:
-    """Pixels of each class in the whole data set."""
+    """Count the pixels of each class in the whole data set."""
     counts = np.zeros(len(dataset.label_map), np.int64)
     for sample in dataset.samples:
         counts += np.array(sample.class_pixels, np.int64)
@@ -55,7 +56,7 @@ def class_pixels(dataset: Dataset) -> list[int]:
 def class_weights(
     setting: Literal["none", "balanced"] | list[float], train_set: Dataset
 ) -> list[float] | None:
-    """Weights by class: none, as given, or by median frequency balancing.
+    """Return weights by class: none, as given, or by median frequency balancing.
 
     Source: Eigen and Fergus, ICCV 2015: the median class frequency over the class's own, where a
     class's frequency is its pixels over the pixels of the images that hold it.

@@ -2,10 +2,13 @@
 
 from kfp import dsl
 
+from components.component import step_component
 from components.container_images import TRAINER
+from components.node_options import NodeOptions
+from components.train.options import TrainOptions
 
 
-@dsl.container_component
+@step_component(TRAINER, TrainOptions, NodeOptions)
 def train(
     train: dsl.Input[dsl.Dataset],
     val: dsl.Input[dsl.Dataset],
@@ -13,9 +16,7 @@ def train(
     metrics: dsl.Output[dsl.Metrics],
     logs: dsl.Output[dsl.Artifact],
     training_report: dsl.Output[dsl.HTML],
-    overrides: str,
-    cache_salt: str,
-):
+) -> None:
     """Trains a segmentation network and keeps the best checkpoint.
 
     Args:
@@ -25,28 +26,4 @@ def train(
         metrics: Losses and IoU of the best epoch.
         logs: TensorBoard events.
         training_report: Curves, configuration and examples.
-        overrides: Hydra overrides, spaces between ('model.encoder=resnet34 training.epochs=40').
-        cache_salt: Another value makes this step run again although its inputs are the same.
     """
-    return dsl.ContainerSpec(
-        image=TRAINER,
-        command=["python", "-m", "components.train"],
-        args=[
-            "--executor-input",
-            dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-            "--train",
-            train.path,
-            "--val",
-            val.path,
-            "--overrides",
-            overrides,
-            "--checkpoint",
-            checkpoint.path,
-            "--metrics",
-            metrics.path,
-            "--logs",
-            logs.path,
-            "--training-report",
-            training_report.path,
-        ],
-    )

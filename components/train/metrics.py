@@ -1,7 +1,5 @@
 """Counts over a loader: the data-set IoU, which does not depend on the batch size."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, distributed
@@ -10,11 +8,10 @@ from segmentor.label_map import IGNORE_INDEX, LabelMap
 from segmentor.metrics import class_scores
 
 
-def predict_indices(logits: Tensor, threshold: float = 0.5) -> Tensor:
+def predict_indices(logits: Tensor) -> Tensor:
     """Logits (N, C, h, w) -> class indices int64 (N, h, w)."""
     if logits.shape[1] == 1:
-        # The logit of the threshold: no sigmoid for each pixel.
-        return (logits[:, 0] > math.log(threshold / (1 - threshold))).long()
+        return (logits[:, 0] > 0).long()  # above a probability of 0.5
     return logits.argmax(1)
 
 
@@ -30,7 +27,7 @@ class Counts:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, mask: Tensor) -> None:
-        """Adds a batch: logits (N, C, h, w), mask int64 (N, h, w)."""
+        """Add a batch: logits (N, C, h, w), mask int64 (N, h, w)."""
         classes = len(self.label_map)
         pairs = mask * classes + predict_indices(logits)
         # A bin of their own for ignored pixels: to pick out the others takes ten times as long.
@@ -44,12 +41,12 @@ class Counts:
         )
 
     def add_state(self, confusion: Tensor, loss: Tensor) -> None:
-        """Adds what an epoch had counted before it was broken off."""
+        """Add what an epoch had counted before it was broken off."""
         self.confusion += confusion.to(self.confusion.device)
         self.loss += loss.to(self.loss.device)
 
     def compute(self) -> dict[str, float]:
-        """Returns `loss`, `iou` (of class 1 when binary, else the mean), and `iou/<class>`."""
+        """Return `loss`, `iou` (of class 1 when binary, else the mean), and `iou/<class>`."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(self.confusion)
             distributed.all_reduce(self.loss)

@@ -1,15 +1,15 @@
 """Optimizer and scheduler from their settings."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from components.train.config import TrainingSettings
+from components.train.configuration.config import TrainingSettings
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Makes the optimizer; normalisation and bias take no weight decay.
+    """Make the optimizer; normalisation and bias take no weight decay.
 
     The encoder's learning rate is scaled by `encoder_learning_rate`.
     """
@@ -40,7 +40,7 @@ def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.opti
 def make_scheduler(
     optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
 ) -> Any | None:
-    """Makes the scheduler for `steps` batches in all; None for `none`.
+    """Make the scheduler for `steps` batches in all; None for `none`.
 
     `one_cycle` and `cosine` are stepped after each batch, `plateau` after each epoch.
     """
@@ -48,23 +48,34 @@ def make_scheduler(
     if settings.scheduler == "one_cycle":
         highest = [group["lr"] for group in optimizer.param_groups]
         total = max(steps, 3)
-        # A quarter to warm up; of very short runs more, or the first phase would have no length.
         return schedulers.OneCycleLR(
             optimizer,
             highest,
             total,
-            pct_start=max(0.25, 1.5 / total),
-            # It would put its own in place of training.momentum.
+            pct_start=_warm_up(total),
+            # The scheduler would replace training.momentum with its own values.
             cycle_momentum=settings.optimizer != "sgd",
         )
     if settings.scheduler == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
     if settings.scheduler == "plateau":
-        mode = "max" if settings.metric == "iou" else "min"
+        mode: Literal["max", "min"] = "max" if settings.metric == "iou" else "min"
         return schedulers.ReduceLROnPlateau(optimizer, mode, patience=settings.patience)
     return None
 
 
+def is_warming_up(scheduler: Any | None) -> bool:
+    """Return True until the rates of `one_cycle` have peaked: too early to stop."""
+    if not isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
+        return False
+    return scheduler.last_epoch < round(_warm_up(scheduler.total_steps) * scheduler.total_steps)
+
+
+def _warm_up(steps: int) -> float:
+    """Return a quarter of the steps; more of very short runs, whose first phase would be empty."""
+    return max(0.25, 1.5 / steps)
+
+
 def is_stepped_per_batch(settings: TrainingSettings) -> bool:
-    """True for the schedulers that follow batches rather than epochs."""
+    """Return True for the schedulers that follow batches rather than epochs."""
     return settings.scheduler in ("one_cycle", "cosine")

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def in_group(is_cpu: bool) -> Iterator[None]:
-    """Joins the group that the environment describes, and leaves it; alone, it does nothing.
+    """Join the group that the environment describes, and leave it; alone, it does nothing.
 
     A group that the caller has made is taken as it is, and left to the caller.
     """
@@ -39,7 +39,7 @@ def in_group(is_cpu: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _described(is_cpu: bool) -> Iterator[None]:
-    """Describes the group in the environment, where accelerate looks: it does not ask torch.
+    """Describe the group in the environment, where accelerate looks: it does not ask torch.
 
     Without this each process would train alone, and all would write the same files.
     """
@@ -59,14 +59,14 @@ def _described(is_cpu: bool) -> Iterator[None]:
 
 
 def world_size() -> int:
-    """How many processes train together: of the group, or of the one that is to be made."""
+    """Return how many processes train together, in this group or the one to be made."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the rank of this process, from 0."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return int(os.environ.get("RANK", "0"))
@@ -78,7 +78,7 @@ def is_first() -> bool:
 
 
 def first_decides(decide: Callable[[], T]) -> T:
-    """Calls `decide` in the first process and returns its answer in all of them."""
+    """Call `decide` in the first process and return its answer in all of them."""
     if world_size() == 1:
         return decide()
     answer: list[T | None] = [decide() if is_first() else None]
@@ -87,13 +87,40 @@ def first_decides(decide: Callable[[], T]) -> T:
 
 
 def wait_for_all() -> None:
-    """Waits until every process is here."""
+    """Wait until every process is here."""
     if world_size() > 1:
         distributed.barrier()
 
 
+def settle_gradients(model: nn.Module, batch_size: int, size: tuple[int, int]) -> None:
+    """Make DistributedDataParallel order its gradients before the first step; else do nothing.
+
+    It orders them after its first backward pass, by when they were ready, and the sum over three or
+    more processes depends on where in the exchange a gradient lies. So the first step of a run that
+    goes on would differ in the last bits from the same step of a run without interruption.
+
+    Args:
+        model: As it was prepared for training; nothing of it is changed.
+        batch_size: Images of a batch.
+        size: Height and width.
+    """
+    is_distributed = isinstance(model, nn.parallel.DistributedDataParallel)
+    if not is_distributed:
+        return
+    before = [buffer.clone() for buffer in model.buffers()]
+    was_training, devices = model.training, [p.device for p in model.parameters()][:1]
+    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+        model.train()
+        model(torch.zeros(batch_size, 3, *size, device=devices[0])).sum().backward()
+    model.zero_grad(set_to_none=True)
+    model.train(was_training)
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
 def share_buffers(network: nn.Module) -> None:
-    """Gives every process the first one's buffers.
+    """Give every process the first one's buffers.
 
     Each has its own statistics of batch normalisation after its last batch: the validation images
     would be measured by as many networks.

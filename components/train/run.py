@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from components.train.config import TrainConfig
+from components.train.configuration.config import TrainConfig
+from components.train.loading.samples import EpochSampler
 from components.train.losses import SegmentationLoss
-from components.train.running_state import RunningState
-from components.train.samples import EpochSampler
+from components.train.state.running_state import RunningState
 from segmentor.contract import InputSpec
 from segmentor.label_map import LabelMap
 
@@ -32,6 +32,7 @@ class Run:
     sampler: EpochSampler
     sample_ids: Mapping[str, list[str]]
     engine: Any
+    memory_format: torch.memory_format
     bf16: bool
     fingerprint: str
     state_folder: Path

@@ -12,15 +12,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from components.train import catalyst_compat as compat
-from components.train.generators import get_generators, set_generators
-from components.train.keep_state import KeepState, Position, StopOnSignal
 from components.train.metrics import Counts, predict_indices
 from components.train.optimization import is_stepped_per_batch
 from components.train.overlays import draw
 from components.train.processes import share_buffers
 from components.train.run import Run
-from components.train.running_state import PartialEpoch, Progress
 from components.train.show_progress import ShowProgress
+from components.train.state.keep_state import KeepState, Position, StopOnSignal
+from components.train.state.running_state import (
+    PartialEpoch,
+    Progress,
+    get_generators,
+    set_generators,
+)
 from segmentor.contract import ModelContract
 from segmentor.errors import TrainingError
 from segmentor.tiling import is_tiled, tiled
@@ -47,7 +51,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
     # What Catalyst asks for at the start.
     @property
     def seed(self) -> int:
-        """Of the generators, which Catalyst sets anew before each loader of each epoch."""
+        """Return the seed of the generators, which Catalyst sets before each loader of an epoch."""
         return self.job.config.seed
 
     @property
@@ -61,23 +65,23 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         return self.job.config.training.epochs
 
     def get_engine(self) -> Any:
-        """The engine: device and processes."""
+        """Return the engine: device and processes."""
         return self.job.engine
 
     def get_loaders(self) -> dict[str, DataLoader[Any]]:
-        """The training loader, then the validation loader."""
+        """Return the training loader, then the validation loader."""
         return self.job.loaders
 
     def get_model(self) -> nn.Module:
-        """The network."""
+        """Return the network."""
         return self.job.network
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer, of the parameters of the network before it was wrapped."""
+        """Return the optimizer, of the parameters of the network before it was wrapped."""
         return self.job.optimizer
 
     def get_scheduler(self, optimizer: Any) -> Any | None:
-        """The scheduler, or None."""
+        """Return the scheduler, or None."""
         return self.job.scheduler
 
     def get_loggers(self) -> dict[str, Any]:
@@ -102,7 +106,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
 
     # What happens at each level.
     def on_epoch_start(self, runner: Any) -> None:
-        """Draws the epoch's order of samples; an epoch that was broken off goes on there."""
+        """Draw the epoch's order of samples; an epoch that was broken off goes on there."""
         super().on_epoch_start(runner)
         done = self.resumes_at.batches if self.resumes_at else 0
         loader = self.job.loaders["train"]
@@ -110,7 +114,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         self._started = time.monotonic()
 
     def on_loader_start(self, runner: Any) -> None:
-        """Starts counting, or goes on counting."""
+        """Start counting, or continue."""
         super().on_loader_start(runner)
         if self.is_valid_loader:
             share_buffers(self.engine.unwrap_model(self.model))
@@ -120,7 +124,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
             self.loader_batch_step = self.resumes_at.batches
 
     def on_batch_start(self, runner: Any) -> None:
-        """Sets the generators back to where a broken epoch was left."""
+        """Set the generators back to where a broken epoch was left."""
         super().on_batch_start(runner)
         if self.resumes_at is not None:
             set_generators(self.resumes_at.generators)
@@ -147,7 +151,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         """Uint8 (N, 3, h, w) -> float32 (N, C, h, w)."""
         device = self.engine.device
         pixels = (image.to(device).float() - self._mean.to(device)) / self._std.to(device)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = pixels.contiguous(memory_format=self.job.memory_format)
         # DDP's collectives would wait for a process that has fewer validation batches.
         network = self.model if self.is_train_loader else self.engine.unwrap_model(self.model)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.job.bf16):
@@ -155,13 +159,13 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         return logits.float()  # the loss loses digits in bfloat16
 
     def _tile_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """A tile of an image that is too large for one pass: uint8 (N, h, w, 3) -> (N, C, h, w)."""
+        """Run a tile of an image too large for one pass: uint8 (N, h, w, 3) -> (N, C, h, w)."""
         tile = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         logits: NDArray[np.float32] = self._logits(tile).cpu().numpy()
         return logits
 
     def position(self) -> Position:
-        """How far the training of this epoch is; in validation it is done."""
+        """Return how far the training of this epoch is; in validation it is done."""
         if not self.is_train_loader:
             assert self._trained is not None
             return self._trained
@@ -177,7 +181,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         )
 
     def on_loader_end(self, runner: Any) -> None:
-        """Reduces the counts to the loader's figures."""
+        """Reduce the counts to the loader's figures."""
         assert self.counts is not None
         if self.resumes_at is not None:  # the epoch was broken off after its last training batch
             set_generators(self.resumes_at.generators)
@@ -204,7 +208,7 @@ class SegmentationRunner(compat.IRunner):  # type: ignore[misc]
         )
 
     def _draw(self, batch: dict[str, Tensor], logits: Tensor) -> None:
-        """Logs predictions of the first validation images for TensorBoard."""
+        """Log predictions of the first validation images for TensorBoard."""
         wanted = self.job.config.training.overlays
         if int(batch["index"].min()) >= wanted:
             return

@@ -22,7 +22,7 @@ class ShowProgress(compat.Callback):  # type: ignore[misc]
         self._last = 0.0
 
     def on_experiment_start(self, runner: Any) -> None:
-        """Shows the bar, over the batches of all epochs that are left."""
+        """Show the bar, over the batches of all epochs that are left."""
         self._last = time.monotonic()
         if runner.engine.is_main_process and sys.stderr.isatty():
             batches = len(runner.loaders["train"]) * runner.engine.num_processes
@@ -30,7 +30,7 @@ class ShowProgress(compat.Callback):  # type: ignore[misc]
             self._bar = tqdm(total=batches * left, desc="train", unit="batch", leave=False)
 
     def on_batch_end(self, runner: Any) -> None:
-        """Moves the bar, or writes a line when it is time to."""
+        """Move the bar, or write a line when it is time to."""
         if not (runner.is_train_loader and runner.engine.is_main_process):
             return
         loss = float(runner.batch_metrics["loss"].detach())
@@ -55,6 +55,6 @@ class ShowProgress(compat.Callback):  # type: ignore[misc]
         self._last = time.monotonic()
 
     def on_experiment_end(self, runner: Any) -> None:
-        """Removes the bar."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from components.cli import ArtifactMetadata, output_file, output_folder
-from components.train.checks import choose_device
-from components.train.config import TrainConfig
+from components.train.configuration.config import TrainConfig
+from components.train.configuration.preparation import Job
 from components.train.image_statistics import training_reference
-from components.train.preparation import Job
+from components.train.machine import choose_device
 from components.train.processes import first_decides, in_group, is_first, rank
-from components.train.resume import Found, find_state
-from components.train.running_state import STATE
+from components.train.state.resume import Found, find_state
+from components.train.state.running_state import STATE
 from components.train.training import Places, Trained, train
 from components.train.training_report import write_report
 from segmentor import __version__
 from segmentor.contract import ModelContract
 from segmentor.digests import digest_json
-from segmentor.nn.checkpoint import Checkpoint, save_checkpoint
+from segmentor.nn.checkpoint import Checkpoint, checkpoint_digest, save_checkpoint
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.thresholds import choose_threshold
 from segmentor.tiling import tiled
@@ -38,14 +38,14 @@ REVISION_VARIABLE = "SEGMENTOR_GIT_REVISION"
 
 
 def run(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata:
-    """Trains what was prepared, and writes the outputs; returns their metadata."""
+    """Train what was prepared, and write the outputs; return their metadata."""
     device = choose_device(job.config.training.device)
     with in_group(is_cpu=device == "cpu"):
         return train_and_write(arguments, job)
 
 
 def train_and_write(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata:
-    """Trains, and writes the outputs in the first of the processes that train together."""
+    """Train, and write the outputs in the first of the processes that train together."""
     config, composed, val_set = job.config, job.composed, job.val_set
     checkpoint = arguments.checkpoint.absolute()
     running = checkpoint.parent / f".{checkpoint.name}.running"
@@ -74,6 +74,8 @@ def train_and_write(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with output_folder(arguments.logs) as folder:
         shutil.copytree(running / "logs", folder, dirs_exist_ok=True)
+    if found.mirror is not None:
+        found.mirror.finish(checkpoint_digest(arguments.checkpoint))
     shutil.rmtree(running, ignore_errors=True)
     return {
         "checkpoint": checkpoint_metadata(contract, config),
@@ -84,7 +86,7 @@ def train_and_write(arguments: argparse.Namespace, job: Job) -> ArtifactMetadata
 
 @contextlib.contextmanager
 def _removed_if_nothing_was_reached(running: Path) -> Iterator[None]:
-    """Leaves no running folder behind a refused configuration: there is nothing to go on from."""
+    """Leave no running folder behind a refused configuration: there is nothing to go on from."""
     try:
         yield
     except BaseException:
@@ -95,7 +97,7 @@ def _removed_if_nothing_was_reached(running: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_folder(running: Path) -> Iterator[Path]:
-    """Yields an empty folder of this process inside the running one.
+    """Yield an empty folder of this process inside the running one.
 
     What a killed process has left there, such as its cache of images, goes with the next start.
     """
@@ -112,7 +114,7 @@ def scratch_folder(running: Path) -> Iterator[Path]:
 
 
 def make_contract(job: Job, trained: Trained) -> ModelContract:
-    """Makes the contract of the best epoch: flat provenance, the threshold chosen on val."""
+    """Make the contract of the best epoch: flat provenance, the threshold chosen on val."""
     train_set, val_set = job.train_set, job.val_set
     best = best_figures(trained)
     validated: dict[str, Any] = {
@@ -143,7 +145,7 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
         train_set.label_map,
         trained.input,
         provenance=provenance,
-        training_reference=training_reference(train_set),
+        training_reference=training_reference(train_set, trained.input.white),
     )
     if not contract.is_binary:
         return contract
@@ -156,13 +158,13 @@ def make_contract(job: Job, trained: Trained) -> ModelContract:
 
 
 def best_figures(trained: Trained) -> dict[str, float]:
-    """The figures of the best epoch."""
+    """Return the figures of the best epoch."""
     best = trained.progress.best_epoch
     return next(item for item in trained.progress.history if item["epoch"] == best)
 
 
 def final_metrics(trained: Trained, seconds: float) -> dict[str, float]:
-    """What the pipelines UI shows: the best epoch's figures, and how long it took."""
+    """Return what the pipelines UI shows: the best epoch's figures, and how long it took."""
     best = best_figures(trained)
     samples = sum(count for count, _ in trained.timings)
     spent = sum(time for _, time in trained.timings)
@@ -183,7 +185,7 @@ def final_metrics(trained: Trained, seconds: float) -> dict[str, float]:
 def checkpoint_metadata(
     contract: ModelContract, config: TrainConfig
 ) -> dict[str, str | int | float | bool]:
-    """What the checkpoint artifact carries in the pipelines UI."""
+    """Return what the checkpoint artifact carries in the pipelines UI."""
     height, width = contract.input.size
     return {
         **contract.provenance,

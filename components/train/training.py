@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -14,22 +14,32 @@ import torch
 from torch import nn
 
 from components.train import catalyst_compat as compat
-from components.train.checks import check_trainable, choose_device
 from components.train.class_balance import class_weights
-from components.train.config import AUTO, TrainConfig, TrainingSettings
+from components.train.configuration.config import AUTO, NONE, TrainConfig, TrainingSettings
 from components.train.encoder_weights import load_encoder_weights
-from components.train.input_size import input_spec
-from components.train.keep_memory import keep_freed_memory
-from components.train.loaders import make_loaders
+from components.train.input_size import check_trainable, input_spec
+from components.train.loading.loaders import make_loaders
 from components.train.losses import SegmentationLoss, default_terms
-from components.train.memory import memory_errors
+from components.train.machine import (
+    choose_bf16,
+    choose_device,
+    keep_depthwise_float32,
+    keep_freed_memory,
+    memory_errors,
+    memory_format,
+    set_threads,
+)
+from components.train.network_weights import load_network_weights
 from components.train.optimization import make_optimizer, make_scheduler
-from components.train.precision import choose_bf16, keep_depthwise_float32
 from components.train.processes import is_first, wait_for_all
+from components.train.resolution import (
+    ClassAtSize,
+    measure_resolution,
+    warn_of_lost_classes,
+)
 from components.train.run import Run
 from components.train.runner import SegmentationRunner
-from components.train.running_state import Progress, RunningState, load_best
-from components.train.threads import set_threads
+from components.train.state.running_state import Progress, RunningState, load_best
 from segmentor.contract import InputSpec
 from segmentor.dataset import Dataset
 from segmentor.nn.exportability import require_exportable
@@ -49,7 +59,7 @@ class Trained:
     timings: list[tuple[int, float]]
     bf16: bool
     device: str
-    threshold: float = 0.5
+    at_size: list[ClassAtSize] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def train(
     resumed: RunningState | None = None,
     after_save: Callable[[bool], None] | None = None,
 ) -> Trained:
-    """Trains as configured.
+    """Train as configured.
 
     Args:
         config: The configuration.
@@ -93,6 +103,10 @@ def train(
     if device == "cpu":
         keep_freed_memory()
     network_config, network, spec = make_network(config, train_set, device, resumed is not None)
+    at_size = []
+    if is_first():
+        at_size = measure_resolution(train_set, spec)
+        warn_of_lost_classes(at_size, spec.size)
     run = make_run(config, (train_set, val_set), network, spec, places, fingerprint, resumed)
     run.after_save = after_save
     runner = SegmentationRunner(run)
@@ -110,6 +124,7 @@ def train(
         timings=run.timings,
         bf16=run.bf16,
         device=device,
+        at_size=at_size,
     )
 
 
@@ -133,7 +148,7 @@ def stopping_between_batches(run: Run) -> Iterator[None]:
 def make_network(
     config: TrainConfig, train_set: Dataset, device: str, is_resumed: bool
 ) -> tuple[NetworkConfig, nn.Module, InputSpec]:
-    """Builds the network on its device, with its encoder's weights, and decides its input."""
+    """Build the network on its device, with its encoder's weights, and decide its input."""
     torch.manual_seed(config.seed)
     model = config.model
     network_config = NetworkConfig(model.architecture, model.encoder, model.options)
@@ -141,10 +156,14 @@ def make_network(
     spec = input_spec(config, train_set, network_stride(network))
     require_exportable(network, network_config, spec.size_policy)
     if not is_resumed:
-        load_encoder_weights(network, model.encoder, model.encoder_weights)
-    network = network.to(device).to(memory_format=torch.channels_last)
+        if model.weights != NONE:
+            load_network_weights(network, model.weights)
+        else:
+            load_encoder_weights(network, model.encoder, model.encoder_weights)
+    network = network.to(device).to(memory_format=memory_format(network, device))
     with memory_errors(config.training.batch_size, spec.size):
-        check_trainable(network, spec.size, min(config.training.batch_size, len(train_set)))
+        batch_size = min(config.training.batch_size, len(train_set))
+        check_trainable(network, spec.size, batch_size, train_set.label_map.channels)
     return network_config, network, spec
 
 
@@ -157,7 +176,7 @@ def make_run(
     fingerprint: str,
     resumed: RunningState | None,
 ) -> Run:
-    """Builds what the loop works with."""
+    """Build what the loop works with."""
     settings = config.training
     device = next(network.parameters()).device
     # An interrupted run goes on as it was begun; a checkpoint is trained further as asked for now.
@@ -181,13 +200,14 @@ def make_run(
         label_map=data_sets[0].label_map,
         spec=spec,
         network=network,
-        loss=make_loss(settings, data_sets[0]).to(device),
+        loss=make_loss(settings, data_sets[0]),
         optimizer=optimizer,
         scheduler=scheduler,
         loaders=loaders.by_key,
         sampler=loaders.sampler,
         sample_ids=loaders.sample_ids,
         engine=engine,
+        memory_format=memory_format(network, device.type),
         bf16=bf16,
         fingerprint=fingerprint,
         state_folder=places.state,
@@ -200,7 +220,7 @@ def make_run(
 
 
 def make_loss(settings: TrainingSettings, train_set: Dataset) -> SegmentationLoss:
-    """The loss of the settings, with its class weights from the training set."""
+    """Return the loss of the settings, with its class weights from the training set."""
     is_binary = train_set.label_map.is_binary
     terms = default_terms(is_binary) if settings.loss == AUTO else settings.loss
     assert isinstance(terms, dict)
@@ -221,7 +241,7 @@ def log_start(run: Run) -> None:
 
 
 def with_new_schedule(resumed: RunningState, optimizer: torch.optim.Optimizer) -> RunningState:
-    """The state of a finished run that is trained further.
+    """Return the state of a finished run that is trained further.
 
     The old schedule ended where the old run did, so a new one spans the epochs that are left. The
     optimizer keeps its moments; its rates, decay and momentum are those that are set now.

@@ -13,15 +13,17 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from components.train.compose import flat_items
-from components.train.config import TrainConfig, TrainingSettings
+from components.train.configuration.compose import flat_items
+from components.train.configuration.config import TrainConfig, TrainingSettings
+from components.train.loading.samples import read_pair
 from components.train.overlays import draw
-from components.train.running_state import Progress
-from components.train.samples import read_pair
+from components.train.resolution import ADVICE
+from components.train.state.running_state import Progress
 from components.train.training import Trained
 from segmentor.contract import ModelContract
 from segmentor.dataset import Dataset
 from segmentor.inference import mask_at
+from segmentor.masks import overlay_legend
 from segmentor.nn.deployable import Deployable, as_forward
 from segmentor.report import Report
 from segmentor.tiling import tiled
@@ -41,7 +43,7 @@ def write_report(
     val_set: Dataset,
     metrics: Mapping[str, float],
 ) -> dict[str, str]:
-    """Writes the page, and returns the metadata of its artifact."""
+    """Write the page, and return the metadata of its artifact."""
     label_map = contract.label_map
     size = " x ".join(str(length) for length in contract.input.size)
     report = Report(
@@ -52,11 +54,13 @@ def write_report(
     _add_result(report, config, trained, contract, metrics)
     report.section(
         "Validation images",
-        "Truth first, then the prediction: side by side, or one above the other."
+        "Truth first, then the prediction: side by side, or one above the other. Dark photographs "
+        "are shown brighter."
         + (f" Drawn at the threshold {contract.threshold:.3g}." if contract.is_binary else ""),
     )
-    report.legend([(c.name, c.colour) for c in label_map.classes])
+    report.legend(overlay_legend(label_map))
     report.pictures(sample_sheet(trained, contract, val_set))
+    _add_classes(report, trained, contract)
     report.section("Provenance and environment")
     report.key_values([*sorted(contract.provenance.items()), *environment(trained)])
     report.section("Configuration")
@@ -96,10 +100,14 @@ def _add_result(
         report.paragraph(threshold_text(contract))
     report.section(
         "Curves",
-        "Figures are of the network's resolution; evaluate measures at the source size. The "
+        "Figures are at the network's resolution; evaluate measures at the source size. The "
         "dashed line is the best epoch, whose weights the checkpoint holds.",
     )
     report.chart(curves(progress.history, progress.best_epoch, iou_name))
+
+
+def _add_classes(report: Report, trained: Trained, contract: ModelContract) -> None:
+    progress, label_map = trained.progress, contract.label_map
     report.section("Classes in the best epoch")
     best = progress.history[progress.best_epoch - 1 - _first_epoch(trained)]
     report.table(
@@ -110,19 +118,35 @@ def _add_result(
         ],
         decimals=4,
     )
+    if trained.at_size:
+        report.section(
+            "Classes at the network's size",
+            "What is left of the masks of train when they are scaled to the network's input. The "
+            "reachable IoU is that of a network without any error there, at the source size.",
+        )
+        report.table(
+            ["class", "pixels", "pixels left", "objects", "vanished", "reachable IoU"],
+            [
+                (c.name, c.pixels, c.pixels_left, c.objects, c.vanished, c.reachable_iou)
+                for c in trained.at_size
+            ],
+            decimals=2,
+        )
 
 
 def threshold_text(contract: ModelContract) -> str:
-    """Says at which threshold which IoU is: epochs are compared at 0.5, before it is chosen."""
+    """Say which IoU belongs to which threshold: epochs are compared at 0.5, before it is chosen."""
     name, provenance = contract.label_map.names[1], contract.provenance
-    text = f"Threshold {contract.threshold:.3g}: a pixel is {name} where its probability is above. "
+    text = (
+        f"Threshold {contract.threshold:.3g}: a pixel is {name} where its probability is higher. "
+    )
     if "val_iou_at_threshold" in provenance:
         text += (
-            f"Chosen on val, where the IoU at the source size is "
-            f"{provenance['val_iou_at_threshold']:.4f} at it, and "
-            f"{provenance['val_iou_at_half']:.4f} at 0.5. "
+            f"It was chosen on val, where the IoU at the source size is "
+            f"{provenance['val_iou_at_threshold']:.4f} with it and "
+            f"{provenance['val_iou_at_half']:.4f} with 0.5. "
         )
-    return text + "Every other IoU on this page is at 0.5, and of the network's resolution."
+    return text + "Every other IoU on this page is at 0.5 and at the network's resolution."
 
 
 def _first_epoch(trained: Trained) -> int:
@@ -130,7 +154,7 @@ def _first_epoch(trained: Trained) -> int:
 
 
 def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
-    """What a reader should know before believing the figures."""
+    """Return what a reader should know before believing the figures."""
     history, progress = trained.progress.history, trained.progress
     best = history[progress.best_epoch - 1 - _first_epoch(trained)]
     found = []
@@ -154,14 +178,26 @@ def notices(trained: Trained, config: TrainConfig) -> list[tuple[str, str]]:
         found.append(("warning", "The last epoch is the best: more epochs may help."))
     if best["valid/iou"] != best["valid/iou"]:
         found.append(
-            ("bad", "The validation set has no true pixels to measure an IoU on: "
-             f"the best epoch, {progress.best_epoch}, was chosen by its loss.")
+            ("bad", "The validation set has no true pixels at the network's size to measure an IoU "
+             f"on: the best epoch, {progress.best_epoch}, was chosen by its loss.")
+        )  # fmt: skip
+    found += [
+        ("warning", f"{item.describe(trained.input.size)}. Remedy: {ADVICE}.")
+        for item in trained.at_size
+        if item.is_poor
+    ]
+    lost = [name.rpartition("/")[2] for name, iou in best.items()
+            if name.startswith("valid/iou/") and iou == 0]  # fmt: skip
+    if lost:
+        found.append(
+            ("warning", f"Not one pixel of {', '.join(lost)} was found on val: IoU 0. More epochs, "
+             "training.class_weights=balanced or a larger processing.size may help.")
         )  # fmt: skip
     return found
 
 
 def _early_stopping(progress: Progress, settings: TrainingSettings) -> tuple[str, str]:
-    """Says when it stopped; before one_cycle's rates fell, that was too soon."""
+    """Warn if early stopping ended training before one_cycle lowered the learning rate."""
     waited, metric = progress.without_better, "IoU" if settings.metric == "iou" else "loss"
     text = (
         f"Early stopping ended it at epoch {progress.epoch} of {settings.epochs}: {waited} "
@@ -207,7 +243,7 @@ def sample_sheet(
     size = contract.input.size if contract.input.size_policy == "resize" else None
     pictures = []
     for index in np.linspace(0, len(samples) - 1, count).astype(int):
-        image, truth = read_pair(val_set, samples[index], size)
+        image, truth = read_pair(val_set, samples[index], size, contract.input.white)
         prediction = mask_at(forward(image[None])[0], contract, truth.shape)
         pair = [draw(image, mask, contract.label_map) for mask in (truth, prediction)]
         height, width = pair[0].shape[:2]
@@ -218,7 +254,7 @@ def sample_sheet(
 
 
 def environment(trained: Trained) -> list[tuple[str, Any]]:
-    """What it ran on."""
+    """Return the machine and the versions that it ran on."""
     return [
         ("device", trained.device),
         ("threads", torch.get_num_threads()),

@@ -1,4 +1,4 @@
-"""What every command passes through: logging for people, and exit codes as the steps have them."""
+"""Wraps every command: logging for people, and the steps' exit codes."""
 
 import functools
 import logging
@@ -13,17 +13,17 @@ from components.cli import guarded
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Puts a command behind the door: a known error is one line on stderr and exit code 3."""
+    """Turn known errors of a command into one line on stderr and exit code 3."""
 
     @functools.wraps(function)
     def door(*arguments: Any, **options: Any) -> None:
-        # Warnings alone: people read what a command prints, not what its modules log.
+        # Only warnings: people read a command's output, not the log of its modules.
         logging.basicConfig(
             level=os.environ.get("SEGMENTOR_LOG_LEVEL", "WARNING"),
             format="%(levelname)s %(name)s %(message)s",
             stream=sys.stderr,
         )
-        # Its retries are warnings; what comes of them is an error of ours.
+        # urllib3 logs retries as warnings; a final failure becomes our own error.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         code = guarded(lambda: function(*arguments, **options))
         if code:

@@ -8,11 +8,11 @@ import typer
 
 from pipelines.commands.door import command
 
-Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 
 
 class SizePolicy(StrEnum):
-    """At which size an exported model runs."""
+    """The size at which an exported model runs."""
 
     TRAINED = "trained"
     RESIZE = "resize"
@@ -33,7 +33,7 @@ def evaluate(
 
     Prints the table image | dice_loss | iou_score, and writes the report.
     """
-    from pipelines.finished_run import evaluate_run
+    from pipelines.runs.finished import evaluate_run
 
     raise typer.Exit(evaluate_run(run, dataset, output))
 
@@ -42,16 +42,26 @@ def evaluate(
 def export(
     run: Run,
     size_policy: Annotated[
-        SizePolicy, typer.Option(help="As the checkpoint says, or another.")
+        SizePolicy,
+        typer.Option(
+            help="'trained' keeps the checkpoint's policy, 'resize' scales images to the training "
+            "size, 'native' keeps their own."
+        ),
     ] = SizePolicy.TRAINED,
+    triton: Annotated[
+        bool, typer.Option("--triton", help="Write a model repository of Triton as well.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the results; <RUN>/again/export by default.")
     ] = None,
 ) -> None:
-    """Export a run's checkpoint again, and check its parity."""
-    from pipelines.finished_run import export_run
+    """Export a run's checkpoint again, and check its parity.
 
-    raise typer.Exit(export_run(run, size_policy.value, output))
+    With --triton, also writes triton/<MODEL_NAME>/config.pbtxt and its 1/model.onnx.
+    """
+    from pipelines.runs.finished import export_run
+
+    raise typer.Exit(export_run(run, size_policy.value, output, triton))
 
 
 @command
@@ -63,7 +73,7 @@ def infer(
     ),
 ) -> None:
     """Predict images with a run's model, without a server."""
-    from pipelines.finished_run import infer_images
+    from pipelines.runs.finished import infer_images
 
     for line in infer_images(run, source, output):
         typer.echo(line)
@@ -71,14 +81,14 @@ def infer(
 
 @command
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run's folder, or an evaluation's.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+    first: Annotated[Path, typer.Argument(help="A run's folder, or an evaluation's.")],
+    second: Annotated[Path, typer.Argument(help="The other run.")],
 ) -> None:
     """Compare two runs on the same test set.
 
     Paired bootstrap over groups, IoU per class, and the images that changed most.
     """
-    from pipelines.run_comparison import compare_runs
+    from pipelines.runs.comparison import compare_runs
 
     for line in compare_runs(first, second):
         typer.echo(line)

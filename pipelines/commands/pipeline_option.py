@@ -12,6 +12,8 @@ class PipelineName(StrEnum):
 
     SEGMENTATION = "segmentation"
     SWEEP = "sweep"
+    LABELLING = "labelling"
+    PREDICT_BATCH = "predict_batch"
 
     @property
     def path(self) -> Path:
@@ -21,7 +23,10 @@ class PipelineName(StrEnum):
 
 Pipeline = Annotated[
     PipelineName,
-    typer.Option(help="One training, or a sweep that deploys the best: each override is a set."),
+    typer.Option(
+        help="One training; a sweep that deploys the best, where each override is a set; "
+        "labelling, which says in CVAT what to label next; or predict_batch."
+    ),
 ]
 Parameters = Annotated[
     list[str] | None,

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from components.cli import EXIT_KNOWN_ERROR
 from pipelines.commands.door import command
 from pipelines.commands.pipeline_option import Parameters, Pipeline, PipelineName
 
 
 class Runner(StrEnum):
-    """What executes the steps of a run."""
+    """The runner of a run's steps."""
 
     HOST = "host"
     DOCKER = "docker"
@@ -31,7 +32,7 @@ def demo(output: RunFolder = None) -> None:
     that it published, and predicts a held-out image over HTTP.
     """
     from pipelines.demo.demo import run_demo
-    from pipelines.run_folder import new_run_folder
+    from pipelines.local.folder import new_run_folder
 
     run_demo(output or new_run_folder())
 
@@ -39,7 +40,10 @@ def demo(output: RunFolder = None) -> None:
 @command
 def run(
     export: Annotated[
-        str, typer.Option(help="The CVAT export: a zip or a folder; a path or an s3:// URI.")
+        str,
+        typer.Option(
+            help="The CVAT export: a zip or a folder; a path, s3:// or dvc:PATH@REVISION."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -57,11 +61,12 @@ def run(
     Models are published to the object store that S3_ENDPOINT names; without one, an embedded store
     runs meanwhile, and its data stay in the run folder.
     """
-    from pipelines.run_command import run_export
-    from pipelines.run_folder import new_run_folder
+    from pipelines.dvc.source import resolve_source
+    from pipelines.local.command import run_export
+    from pipelines.local.folder import new_run_folder
 
     run_export(
-        export,
+        resolve_source(export),
         overrides or [],
         param or [],
         runner.value,
@@ -79,8 +84,26 @@ def train(context: typer.Context) -> None:
 
 
 @command
+def doctor() -> None:
+    """Show what is installed and what works here, each with a remedy.
+
+    `off` means that something is not set up, which may be fine. The exit code is 3 if anything
+    that is set up fails, else 0. No check takes more than 20 seconds.
+    """
+    from pipelines.doctor.examination import examine, table
+    from pipelines.doctor.finding import State
+    from pipelines.doctor.installed import installed
+
+    findings = [*installed(), *examine()]
+    for line in table(findings):
+        typer.echo(line)
+    if any(finding.state is State.FAILS for finding in findings):
+        raise typer.Exit(EXIT_KNOWN_ERROR)
+
+
+@command
 def store(
-    folder: Annotated[Path, typer.Option(help="Where its data are kept.")] = Path("outputs/store"),
+    folder: Annotated[Path, typer.Option(help="Folder of its data.")] = Path("outputs/store"),
     port: Annotated[
         int | None, typer.Option(help="Port of the S3 endpoint; a free one when left out.")
     ] = None,
@@ -90,6 +113,6 @@ def store(
     It is SeaweedFS, an S3 server, on loopback. Prints the variables that clients need, to paste
     into another shell.
     """
-    from pipelines.store import serve_store
+    from pipelines.local.embedded_store import serve_store
 
     serve_store(folder, port)

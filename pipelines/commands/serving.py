@@ -1,13 +1,24 @@
 """Commands around the predictor: start it, ask it, and a page for people."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.commands.door import command
+from segmentor.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class MaskFiles(StrEnum):
+    """How the masks of a bulk prediction are stored."""
+
+    PNG = "png"
+    TAR = "tar"
+
+
 Url = Annotated[str, typer.Option(help="Address of the predictor.")]
 
 
@@ -24,7 +35,7 @@ def serve(
 
     Further flags go to the server, such as --max_queue 8 (`python -m serving --help`).
     """
-    from pipelines.finished_run import model_location
+    from pipelines.runs.finished import model_location
     from serving.__main__ import main
 
     location = model_location(model)
@@ -34,20 +45,52 @@ def serve(
 
 @command
 def predict(
-    source: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An image, a folder of images, or s3://: a prefix, or a .txt list of images."
+        ),
+    ],
     url: Url = DEFAULT_URL,
-    model: Annotated[str, typer.Option(help="Its name; needed when the server has several.")] = "",
-    output: Annotated[Path, typer.Option(help="Folder of the masks and overlays.")] = Path(
-        "predictions"
-    ),
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Needed if the server has several models. With images of s3://: the model that "
+            "predicts here, as a run's folder, model.onnx or an s3:// URI."
+        ),
+    ] = "",
+    output: Annotated[
+        str, typer.Option(help="Folder of masks and overlays; with images of s3://, a prefix.")
+    ] = "predictions",
+    mask_files: Annotated[
+        MaskFiles, typer.Option(help="With images of s3://: a PNG an image, or archives of 128.")
+    ] = MaskFiles.PNG,
 ) -> None:
-    """Send images to a predictor; write masks and overlays."""
-    from pipelines.image_files import find_images
-    from pipelines.predict_client import Predictor, predict_files
+    """Send images to a predictor; write masks and overlays.
 
-    find_images(source)  # a wrong path is said before the server is asked
+    Images of an object store are predicted here, without a predictor: masks, and a line an image
+    in predictions.jsonl. When it is interrupted, the same command goes on.
+
+    Gateways: SEGMENTOR_PREDICTOR_TOKEN (a bearer token), SEGMENTOR_PREDICTOR_COOKIE and
+    SEGMENTOR_PREDICTOR_HOST (the Host header) are sent when they are set.
+    """
+    from segmentor.object_uri import is_object_uri
+
+    if is_object_uri(source):
+        from pipelines.predictor.bulk import predict_objects
+
+        for line in predict_objects(source, model, output, mask_files.value):
+            typer.echo(line)
+        return
+    if is_object_uri(output):
+        raise ConfigError("--output", output, "a folder, as the images have one", "upload them")
+    from pipelines.image_files import find_images
+    from pipelines.predictor.client import predict_files
+    from segmentor.predictor_client import Predictor
+
+    find_images(Path(source))  # a wrong path is said before the server is asked
     with Predictor(url, model) as predictor:
-        for predicted in predict_files(predictor, source, output):
+        for predicted in predict_files(predictor, Path(source), Path(output)):
             typer.echo(
                 f"{predicted.image}  {', '.join(map(str, predicted.files))}  "
                 f"{1000 * predicted.seconds:.0f} ms"
@@ -57,19 +100,22 @@ def predict(
 @command
 def ui(
     url: Url = DEFAULT_URL,
-    model: Annotated[str, typer.Option(help="Its name; needed when the server has several.")] = "",
+    model: Annotated[str, typer.Option(help="Needed if the server has several models.")] = "",
     images: Annotated[Path | None, typer.Option(help="A folder of images to pick from.")] = None,
-    port: Annotated[int, typer.Option(help="Of the page, on loopback.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port of the page, on loopback.")] = 8501,
 ) -> None:
     """Open a page for people: pick an image, see its mask.
 
-    Needs a running predictor (`segmentor serve`).
+    Needs a running predictor (`segmentor serve`), and takes the variables of `predict`.
     """
     from pipelines.image_files import find_images
-    from pipelines.predict_client import Predictor
-    from pipelines.predictor_page import serve_page
+    from pipelines.predictor.page import require_streamlit, serve_page
+    from segmentor.predictor_client import Predictor
 
-    with Predictor(url, model) as predictor:  # a predictor that is away is said here
+    require_streamlit()
+
+    with Predictor(url, model) as predictor:
+        predictor.facts()  # a predictor that is away is said here
         name = predictor.model
     if images is not None:
         find_images(images)

@@ -31,7 +31,7 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def write_cvat_export(scenes: Iterable[Scene], path: Path) -> int:
-    """Writes the zip; returns the number of scenes in it.
+    """Write the zip; return the number of scenes in it.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -52,7 +52,7 @@ def write_cvat_export(scenes: Iterable[Scene], path: Path) -> int:
 
 
 def labelmap_text(colours: Mapping[str, tuple[int, int, int]]) -> str:
-    """Returns the text of labelmap.txt: names in code-point order, upper case first."""
+    """Return the text of labelmap.txt: names in code-point order, upper case first."""
     lines = [
         f"{name}:{red},{green},{blue}::\n" for name, (red, green, blue) in sorted(colours.items())
     ]
@@ -60,14 +60,14 @@ def labelmap_text(colours: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def _instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Numbers the shapes of a mask: the road is one, each connected car or mark another."""
+    """Number the shapes of a mask: the road is one, each connected car or mark another."""
     instances = (mask == ROAD).astype(np.int32)
     for index in range(len(LABELS)):
         if index not in (BACKGROUND, ROAD):
             _, parts = cv2.connectedComponents((mask == index).astype(np.uint8))
             instances[parts > 0] = parts[parts > 0] + instances.max()
-    # CVAT's own object masks have 8 bits, so that numbers above 255 start again.
-    return instances.astype(np.uint8)
+    # CVAT's object masks have 8 bits, so numbers wrap around at 256.
+    return np.asarray(instances, np.uint8)
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

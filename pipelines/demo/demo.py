@@ -10,16 +10,17 @@ from pathlib import Path
 
 from pipelines.demo.cvat_export import write_cvat_export
 from pipelines.demo.scenes import draw_scenes
-from pipelines.local_run import run_local
-from pipelines.predict_client import MEDIA_TYPES, Predictor
-from pipelines.predictor_process import running_predictor
-from pipelines.run_command import object_store
-from pipelines.run_page import PREDICTIONS, write_run_page
-from pipelines.run_record import RunRecord, StepRecord
-from pipelines.run_summary import published_uri, read_json, summary
-from pipelines.step_display import StepDisplay
+from pipelines.local.command import object_store
+from pipelines.local.progress_lines import StepDisplay
+from pipelines.local.run import run_local
+from pipelines.predictor.process import running_predictor
+from pipelines.runs.page import PREDICTIONS, write_run_page
+from pipelines.runs.summary import published_uri, read_json, summary
 from segmentor.dataset import Dataset
-from segmentor.object_store import ObjectStore, ObjectUri
+from segmentor.object_store import ObjectStore
+from segmentor.object_uri import ObjectUri
+from segmentor.predictor_client import MEDIA_TYPES, Predictor
+from segmentor.run_record import RunRecord, StepRecord
 
 MODEL = "road"
 EXPORT = ObjectUri("datasets", "demo/road-scenes.zip")
@@ -30,17 +31,17 @@ PARAMETERS = {
     "classes": "road=road+lane_mark",
     # town_03_000002 is a frame of the drive town_03
     "group_pattern": r"^(.+)_\d+$",
-    # Of 18 drives 3 for val and 3 for test; with this seed each has one of every setting.
+    # 3 of 18 drives for val and 3 for test; with this seed each has one of every setting.
     "ratios": "0.7,0.15,0.15",
     "seed": 3,
     "model_name": MODEL,
-    "train_overrides": "processing=road training=cpu_fast training.epochs=20",
+    "train_overrides": "model=unet_lite0 processing=road training=cpu_fast training.epochs=6",
     "min_iou": MIN_IOU,
 }
 
 
 def run_demo(folder: Path) -> None:
-    """Draws, packs, uploads, runs the pipeline, serves, predicts; prints what came of it.
+    """Draw, pack, upload, run the pipeline, serve, predict; print the results.
 
     Raises:
         SegmentorError: a step failed, or the model missed the gate.
@@ -67,7 +68,7 @@ def _upload_scenes(store: ObjectStore) -> None:
 
 
 def _serve_and_predict(record: RunRecord, environment: Mapping[str, str]) -> tuple[Path, float]:
-    """Serves what was published and asks it; returns as `_predict_held_out` does."""
+    """Serve what was published and ask it; return as `_predict_held_out` does."""
     deployment = read_json(record.artifact("deploy", "deployment") / "deployment.json")
     log = record.folder / "logs" / "predictor.log"
     with contextlib.ExitStack() as stack:
@@ -79,7 +80,7 @@ def _serve_and_predict(record: RunRecord, environment: Mapping[str, str]) -> tup
 
 
 def _predict_held_out(record: RunRecord, url: str) -> tuple[Path, float]:
-    """Sends a test image over HTTP; returns where its overlay is, and the median latency."""
+    """Send a test image over HTTP; return where its overlay is, and the median latency."""
     dataset = Dataset(record.artifact("split", "test"))
     sample = next(dataset.iter_samples())
     content = dataset.image_content(sample)
@@ -100,7 +101,7 @@ def _predict_held_out(record: RunRecord, url: str) -> tuple[Path, float]:
 
 @contextlib.contextmanager
 def _step(name: str, log: Path) -> Iterator[None]:
-    """Shows the work as the pipeline's own steps are shown."""
+    """Show the work as the pipeline's own steps are shown."""
     display = StepDisplay(sys.stderr)
     start = time.monotonic()
     display.started(name, log)

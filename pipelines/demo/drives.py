@@ -1,4 +1,4 @@
-"""What a drive fixes (road, light, weather, camera), and what the camera sees of the ground."""
+"""The fixed properties of a drive (road, light, weather, camera), and its view of the ground."""
 
 import zlib
 from dataclasses import dataclass
@@ -60,22 +60,22 @@ class View:
 
 
 def random_for(name: str) -> np.random.Generator:
-    """Returns the random numbers of a name: the same ones every time, on every machine."""
+    """Return the random numbers of a name: the same ones every time, on every machine."""
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
 def make_drive(setting: Setting, random: np.random.Generator) -> Drive:
-    """Chooses the facts of a drive."""
+    """Choose the facts of a drive."""
     grey = random.uniform(70, 125)
     warmth = random.uniform(-0.12, 0.12)
     brightness = random.uniform(0.5, 1.15)
     return Drive(
         setting=setting,
         lanes=int(random.integers(setting.lanes[0], setting.lanes[1] + 1)),
-        asphalt=np.float32(grey + random.uniform(-6, 6, 3)),
-        ground=np.float32(setting.ground + random.uniform(-22, 22, 3)),
-        sky=np.float32([150, 180, 215] + random.uniform(-40, 35, 3)),
-        light=np.float32(brightness * np.array([1 + warmth, 1, 1 - warmth])),
+        asphalt=np.asarray(grey + random.uniform(-6, 6, 3), np.float32),
+        ground=np.asarray(setting.ground + random.uniform(-22, 22, 3), np.float32),
+        sky=np.asarray([150, 180, 215] + random.uniform(-40, 35, 3), np.float32),
+        light=np.asarray(brightness * np.array([1 + warmth, 1, 1 - warmth]), np.float32),
         haze=float(random.uniform(0, 0.015)),
         horizon=float(random.uniform(155, 190)),
         centre=SIZE[1] / 2 + float(random.uniform(-60, 60)),
@@ -85,7 +85,7 @@ def make_drive(setting: Setting, random: np.random.Generator) -> Drive:
 
 
 def make_view(drive: Drive, random: np.random.Generator) -> View:
-    """Chooses heading and curve of a frame, and projects the ground."""
+    """Choose heading and curve of a frame, and project the ground."""
     top = int(drive.horizon) + 5
     rows = np.arange(top, SIZE[0], dtype=np.float32)[:, None] - drive.horizon  # (h, 1)
     columns = np.arange(SIZE[1], dtype=np.float32)[None, :] - drive.centre  # (1, W)

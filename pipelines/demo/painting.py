@@ -15,7 +15,7 @@ LABELS = ("background", "car", "lane_mark", "road")
 def draw_sky(
     canvas: NDArray[np.float32], drive: Drive, top: int, random: np.random.Generator
 ) -> None:
-    """Paints the sky, two ridges at the horizon, and houses in town."""
+    """Paint the sky, two ridges at the horizon, and houses in town."""
     fade = np.linspace(0, 1, top, dtype=np.float32)[:, None, None]
     canvas[:top] = drive.sky * (1 - fade) + (0.5 * drive.sky + 115) * fade
     columns = np.arange(SIZE[1])
@@ -53,16 +53,16 @@ def draw_ground(
     view: View,
     random: np.random.Generator,
 ) -> None:
-    """Paints ground, edge, road and marks, with a texture that is fixed to the ground."""
+    """Paint ground, edge, road and marks, with a texture that is fixed to the ground."""
     ahead, across = view.ahead, view.across
     half = LANE_WIDTH * drive.lanes / 2
     side = np.abs(across)
     road = (side < half + 0.25) & (ahead < FARTHEST)
     edge = (side < half + 0.25 + 1.6) & ~road
-    colour = np.where(edge[..., None], np.float32(drive.setting.edge), drive.ground)
+    colour = np.where(edge[..., None], np.asarray(drive.setting.edge, np.float32), drive.ground)
     colour = np.where(road[..., None], drive.asphalt, colour)
     marks = _lane_marks(drive, view, half, float(random.uniform(0, 12))) & road
-    colour = np.where(marks[..., None], np.float32((222, 222, 210)), colour)
+    colour = np.where(marks[..., None], np.asarray((222, 222, 210), np.float32), colour)
     texture = _texture(ahead, across, random)
     rough = np.where(road, 0.07, np.where(edge, 0.12, 0.3)).astype(np.float32)
     colour = colour * (1 + rough * texture)[..., None]
@@ -87,7 +87,7 @@ def _lane_marks(drive: Drive, view: View, half: float, phase: float) -> NDArray[
 def _texture(
     ahead: NDArray[np.float32], across: NDArray[np.float32], random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Returns noise of two scales, about -1..1, looked up at the ground's coordinates."""
+    """Return noise of two scales, about -1..1, looked up at the ground's coordinates."""
     noise = random.normal(0, 0.6, (256, 256)).astype(np.float32)
     coarse = cv2.GaussianBlur(noise, (0, 0), 5) * 8
     x, y = (across * 12).astype(np.int32) % 256, (ahead * 6).astype(np.int32) % 256
@@ -104,7 +104,7 @@ def _tree_shadows(
         squared = ((ahead - distance) / random.uniform(1, 3)) ** 2
         squared = squared + ((across - side) / random.uniform(2, 5)) ** 2
         factor = np.where(squared < 1, np.float32(random.uniform(0.5, 0.7)), factor)
-    return cv2.GaussianBlur(factor, (0, 0), 2)
+    return np.asarray(cv2.GaussianBlur(factor, (0, 0), 2), np.float32)
 
 
 def draw_cars(
@@ -114,7 +114,7 @@ def draw_cars(
     view: View,
     random: np.random.Generator,
 ) -> None:
-    """Paints cars, the farthest first, on the lanes or parked beside the road."""
+    """Paint cars, the farthest first, on the lanes or parked beside the road."""
     count = int(random.integers(0, drive.setting.cars + 1))
     half = LANE_WIDTH * drive.lanes / 2
     middle = -LANE_WIDTH * (drive.lanes - 1) / 2 + drive.offset
@@ -136,7 +136,7 @@ def _draw_car(
     scale: float,
     random: np.random.Generator,
 ) -> None:
-    """Draws a car from behind, standing at `foot`; `scale` is pixels a metre."""
+    """Draw a car from behind, standing at `foot`; `scale` is pixels a metre."""
     row, column = foot
     half, tall = int(0.9 * scale), int(1.45 * scale)
     paint = random.uniform(15, 235, 3) * random.uniform(0.5, 1)
@@ -152,8 +152,8 @@ def _draw_car(
                 (32, 32, 34), -1)  # fmt: skip
     for target, colour in ((canvas, paint.tolist()), (mask, CAR)):
         cv2.rectangle(target, (column - half, body_top), (column + half, row - 2), colour, -1)
-        cv2.fillPoly(target, [np.int32(roof)], colour)
-    cv2.fillPoly(canvas, [np.int32(inner)], (58, 66, 76))
+        cv2.fillPoly(target, [np.asarray(roof, np.int32)], colour)
+    cv2.fillPoly(canvas, [np.asarray(inner, np.int32)], (58, 66, 76))
     lamp = max(1, int(0.13 * scale))
     for x in (column - half + lamp, column + half - lamp):
         cv2.circle(canvas, (x, body_top + lamp), lamp, (190, 30, 30), -1)
@@ -162,12 +162,13 @@ def _draw_car(
 def expose(
     canvas: NDArray[np.float32], drive: Drive, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Adds haze by distance, then light, blur and noise of a camera."""
+    """Add haze by distance, then light, blur and noise of a camera."""
     rows = np.arange(SIZE[0], dtype=np.float32) - drive.horizon
     distance = np.where(rows > 5, FOCAL * CAMERA_HEIGHT / np.maximum(rows, 5), FARTHEST)
     clear = np.exp(-drive.haze * distance).astype(np.float32)[:, None, None]
     exposure = np.float32(random.uniform(0.9, 1.1))
     picture = (canvas * clear + (0.5 * drive.sky + 115) * (1 - clear)) * drive.light * exposure
-    picture = cv2.GaussianBlur(picture, (0, 0), float(random.uniform(0.5, 0.9)))
+    blurred = cv2.GaussianBlur(picture, (0, 0), float(random.uniform(0.5, 0.9)))
+    picture = np.asarray(blurred, np.float32)
     picture += random.standard_normal(SIZE, np.float32)[..., None] * random.uniform(1, 5)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)

@@ -31,7 +31,7 @@ class Scene:
 
 
 def draw_scenes() -> Iterator[Scene]:
-    """Yields every scene, drive by drive."""
+    """Yield every scene, drive by drive."""
     for setting in SETTINGS:
         for drive in range(DRIVES):
             for frame in range(FRAMES):
@@ -39,7 +39,7 @@ def draw_scenes() -> Iterator[Scene]:
 
 
 def draw_scene(setting: str, drive: int, frame: int) -> Scene:
-    """Draws one frame of a drive."""
+    """Draw one frame of a drive."""
     facts = make_drive(SETTINGS[setting], random_for(f"{setting} {drive}"))
     random = random_for(f"{setting} {drive} {frame}")
     view = make_view(facts, random)

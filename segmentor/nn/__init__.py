@@ -1,1 +1,1 @@
-"""Everything of the shared library that needs torch: network, deployable module, checkpoint."""
+"""The part of the shared library that needs torch: network, deployable module, checkpoint."""

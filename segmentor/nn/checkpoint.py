@@ -1,6 +1,6 @@
 """The checkpoint artifact: weights.safetensors, contract.json, config.yaml.
 
-`training_state.pt`, for resume alone, is the train step's own and is not read here.
+`training_state.pt` is only for resuming: the train step owns it, and it is not read here.
 """
 
 import json
@@ -34,14 +34,14 @@ class Checkpoint:
     config: dict[str, Any]
 
     def deployable(self) -> Deployable:
-        """Returns the module that evaluate runs and export writes, in evaluation mode."""
+        """Return the module that evaluate runs and export writes, in evaluation mode."""
         return Deployable(self.network, self.contract).eval()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes the checkpoint into an existing folder."""
+    """Write the checkpoint into an existing folder."""
     state = {k: v.detach().cpu().contiguous() for k, v in checkpoint.network.state_dict().items()}
-    # Not save_file: its errors hide what the system said, such as a full disk.
+    # Not save_file: its errors hide the cause, such as a full disk.
     (folder / WEIGHTS).write_bytes(save(state))
     write_contract(folder, checkpoint.contract)
     text = yaml.safe_dump(checkpoint.config, sort_keys=False, allow_unicode=True)
@@ -49,15 +49,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def write_contract(folder: Path, contract: ModelContract) -> None:
-    """Writes contract.json."""
+    """Write contract.json."""
     text = json.dumps(contract.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / CONTRACT).write_text(text, encoding="utf-8")
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """The digest of a checkpoint: of its weights, contract and configuration.
+    """Return the digest of a checkpoint: its weights, contract and configuration.
 
-    The state for resume is left out: it changes nothing of what the model does.
+    The state for resuming is left out, because it does not change what the model does.
 
     Raises:
         ContractError: a file is missing.
@@ -67,7 +67,7 @@ def checkpoint_digest(folder: Path) -> str:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Reads a checkpoint artifact; the network is on the CPU, in evaluation mode.
+    """Read a checkpoint artifact; the network is on the CPU, in evaluation mode.
 
     Raises:
         ContractError: a file is missing, or the weights do not fit the network.

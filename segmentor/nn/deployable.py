@@ -1,6 +1,6 @@
 """The deployable module: raw pixels in, probability out, with all preprocessing inside the graph.
 
-It is what `evaluate` runs and what `export` writes, so that what is measured is what is served.
+Evaluate runs it and export writes it, so what is measured is what is served.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ class Deployable(nn.Module):
         self.register_buffer("shift", -mean / std)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Uint8 (N, H, W, 3) -> probability float32 (N, C, h, w)."""
+        """Compute probability float32 (N, C, h, w) from uint8 (N, H, W, 3)."""
         if self.spec.size_policy == "resize":
             pixels = resize_bilinear(image, self.spec.size)  # (N, 3, h, w), 0..255
             return self._probability(self.network(pixels * self.scale + self.shift))
@@ -51,7 +51,7 @@ class Deployable(nn.Module):
 
 
 def softmax_of_channels(logits: Tensor) -> Tensor:
-    """Equal to `logits.softmax(1)`, in the steps that it consists of.
+    """Compute `logits.softmax(1)` step by step.
 
     onnxruntime's own Softmax is slow over any axis but the last: 54 ms instead of 6 for 11 classes
     of 352 x 480, as much as the network; one of 19 classes at 512 x 1,024 took 0.6 s.
@@ -61,10 +61,10 @@ def softmax_of_channels(logits: Tensor) -> Tensor:
 
 
 def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes uint8 (N, H, W, 3) to float32 (N, 3, h, w), 0..255; bilinear, no antialias.
+    """Resize uint8 (N, H, W, 3) to float32 (N, 3, h, w), 0..255; bilinear, no antialias.
 
     Equal to `functional.interpolate(..., align_corners=False)`, but it gathers the source rows it
-    needs before it makes floats of them: interpolate would hold the whole source as float32, 1.3 GB
+    needs before it converts them: interpolate would hold the whole source as float32, 1.3 GB
     for a photograph of 12,000 x 9,000. Rows stay flat, W * 3, wherever they are multiplied: the
     runtimes take three times as long where the innermost dimension is the 3 colours.
     """
@@ -83,7 +83,7 @@ def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the two source pixels, and the weight of the second, for each target pixel.
+    """Return for each target pixel the indices of two source pixels, and the second one's weight.
 
     The centre of target pixel i lies at (i + 0.5) * source / target - 0.5 in the source, kept
     inside the image. Source: the half-pixel rule of `torch.nn.functional.interpolate`.
@@ -96,13 +96,13 @@ def _taps(source: int, target: int, device: torch.device) -> tuple[Tensor, Tenso
 
 
 def as_forward(module: Deployable) -> Forward:
-    """Wraps the module as a `Forward` on the device its weights are on, in evaluation mode."""
+    """Wrap the module as a `Forward` on the device its weights are on, in evaluation mode."""
     module.eval()
     device = next(module.parameters()).device
 
     def forward(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            # Decoded images are read-only views; torch wants memory that it may write to.
+            # Decoded images are read-only views; torch needs writable memory.
             tensor = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)
             probability: NDArray[np.float32] = module(tensor).float().cpu().numpy()
         return probability

@@ -1,4 +1,4 @@
-"""What cannot be exported, said before anybody trains it."""
+"""Refuse networks that cannot be exported before anybody trains them."""
 
 from torch import nn
 
@@ -6,8 +6,8 @@ from segmentor.contract import SizePolicy
 from segmentor.errors import ConfigError
 from segmentor.nn.network import FIXED_SIZE_ARCHITECTURES, NetworkConfig
 
-# Layers that pad by the size of what comes ("same", as TensorFlow does it): with free sizes the
-# exporter's symbolic arithmetic does not end. By name: timm and SMP have a set each.
+# Layers that pad depending on the input's size (TensorFlow's "same"): with free sizes the
+# exporter's symbolic arithmetic does not end. By name, because timm and SMP each have their own.
 SAME_PADDING = (
     "Conv2dSame",
     "Conv2dSameExport",
@@ -21,10 +21,10 @@ SAME_PADDING = (
 
 
 def require_exportable(network: nn.Module, config: NetworkConfig, size_policy: SizePolicy) -> None:
-    """Refuses a network whose export under this policy is known to fail or never to end.
+    """Refuse a network whose export under this policy is known to fail or never to end.
 
     Raises:
-        ConfigError: the architecture works at one size alone, or the encoder pads by size.
+        ConfigError: the architecture works at only one size, or the encoder pads by size.
     """
     if size_policy == "resize":
         return

@@ -25,19 +25,19 @@ class NetworkConfig:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Reads `architecture`, `encoder` and `options`; other keys are ignored."""
+        """Read `architecture`, `encoder` and `options`; other keys are ignored."""
         return cls(
             str(value["architecture"]), str(value["encoder"]), dict(value.get("options") or {})
         )
 
 
-# Their exported graph is wrong, or fails, at any other size than that of export: adaptive pooling
+# Their exported graph is wrong, or fails, at any size but that of export: adaptive pooling
 # (PSPNet, UPerNet, PAN), position embeddings (DPT).
 FIXED_SIZE_ARCHITECTURES = ("dpt", "pan", "pspnet", "upernet")
 
 
 def build_network(config: NetworkConfig, channels: int) -> nn.Module:
-    """Builds the network with random weights; nothing is downloaded.
+    """Build the network with random weights; nothing is downloaded.
 
     Args:
         config: What to build.
@@ -76,5 +76,5 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
 
 
 def network_stride(network: nn.Module) -> int:
-    """The factor of which input height and width must be multiples."""
+    """Return the factor of which input height and width must be multiples."""
     return int(getattr(getattr(network, "encoder", None), "output_stride", 32))

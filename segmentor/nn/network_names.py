@@ -1,47 +1,51 @@
-"""Which architectures, options and encoders there are, known without importing torch.
+"""The architectures, options and encoders that exist, known without importing torch.
 
-A wrong name is refused when the configuration is read, before anything that takes time. The names
-are read from the source of segmentation-models-pytorch and timm, as installed; importing them would
-take seconds. Where they are not installed, nothing is known and nothing is refused.
+A wrong name is refused when the configuration is read, before any long work. The names
+are those of the pinned segmentation-models-pytorch and timm, whose import takes seconds;
+`components.train.installed_names` writes them to `network_names.json`.
 """
 
-import ast
+import json
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from segmentor.errors import ConfigError, did_you_mean
 
-ARCHITECTURES = (
-    "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet",
-    "pan", "pspnet", "segformer", "unet", "unetplusplus", "upernet",
-)  # fmt: skip
-
+NAMES_FILE = Path(__file__).with_name("network_names.json")
 # timm's encoders, as segmentation-models-pytorch spells them.
 TIMM_PREFIX = "tu-"
-# Arguments that the configuration or the data set gives.
-_NO_OPTIONS = {"self", "encoder_name", "encoder_weights", "in_channels", "classes"}
-# Below this, a suggestion has nothing to do with what was written.
+# Arguments of SMP's classes that are not options here, and why.
+_GIVEN = {
+    "encoder_name": "set model.encoder",
+    "encoder_weights": "set model.encoder_weights",
+    "in_channels": "images are RGB: three channels",
+    "classes": "the classes are those of the data set",
+    "activation": "leave it out: losses and the exported graph take logits, and apply it",
+    "aux_params": "leave it out: only masks are trained, no classification of whole images",
+}
+# Arguments of timm.create_model that SMP's encoder sets itself.
+_GIVEN_BY_SMP = {"features_only", "in_chans", "out_indices", "output_stride", "pretrained"}
+# Below this, a suggestion is unrelated to what was written.
 _CLOSE = 0.75
 
 
 def require_known(architecture: str, encoder: str) -> None:
-    """Refuses a name that nothing has.
+    """Refuse an unknown name.
 
     Raises:
         ConfigError: no such architecture or encoder, with the nearest names.
     """
     name = architecture.lower()
-    if name not in ARCHITECTURES:
-        near = get_close_matches(name, ARCHITECTURES, 1, 0.6)
+    if name not in architectures():
+        near = _near_architectures(name)
         raise ConfigError(
             "model.architecture",
             f"'{architecture}'",
-            f"one of {', '.join(ARCHITECTURES)}",
+            f"one of {', '.join(architectures())}",
             did_you_mean(near),
         )
     if not _is_encoder(encoder):
@@ -55,19 +59,24 @@ def require_known(architecture: str, encoder: str) -> None:
 
 
 def require_options(architecture: str, encoder: str, options: Iterable[str]) -> None:
-    """Refuses options that SMP would drop silently: timm's encoders alone take unknown ones.
+    """Refuse options that SMP would ignore silently; only timm's encoders take unknown ones.
 
     Raises:
         ConfigError: the architecture has no such option, with the nearest one.
     """
     known = architecture_options(architecture.lower())
-    for option in options if known else ():
+    for option in options:
+        where = f"model.options.{option}"
+        if option in _GIVEN:
+            raise ConfigError(
+                where, "no option", f"one of {', '.join(sorted(known))}", _GIVEN[option]
+            )
         is_for_timm = encoder.startswith(TIMM_PREFIX) and not option.startswith("decoder_")
-        if option in known or is_for_timm:
+        if option in known or (is_for_timm and option not in _GIVEN_BY_SMP):
             continue
         near = get_close_matches(option, sorted(known), 1, 0.6)
         raise ConfigError(
-            f"model.options.{option}",
+            where,
             f"no option of {architecture}",
             f"one of {', '.join(sorted(known))}",
             did_you_mean(near),
@@ -75,17 +84,17 @@ def require_options(architecture: str, encoder: str, options: Iterable[str]) -> 
 
 
 def architecture_options(architecture: str) -> frozenset[str]:
-    """The arguments of an architecture's class that are options; empty where SMP is not there."""
-    return frozenset(_arguments(architecture)) - _NO_OPTIONS
+    """Return the arguments of an architecture's class that a configuration may set."""
+    return frozenset(_names()["architectures"][architecture]) - frozenset(_GIVEN)
 
 
 def likely_stride(architecture: str, options: Mapping[str, Any]) -> int | None:
-    """The stride that the architecture will have with these options; None where that is unknown.
+    """Return the stride of the architecture with these options; None if it is unknown.
 
     The network itself decides when it is built (`network.network_stride`). Source: `output_stride`
     of SMP's encoders, the lesser of what the architecture asks for and 2 ** depth.
     """
-    given = {**_arguments(architecture.lower()), **options}
+    given = {**_names()["architectures"][architecture.lower()], **options}
     depth, asked = given.get("encoder_depth"), given.get("encoder_output_stride", 32)
     # DPT's encoders are vision transformers: their stride is the size of a patch.
     if architecture.lower() == "dpt" or not (isinstance(depth, int) and isinstance(asked, int)):
@@ -94,52 +103,41 @@ def likely_stride(architecture: str, options: Mapping[str, Any]) -> int | None:
 
 
 @cache
-def _arguments(architecture: str) -> dict[str, Any]:
-    """The arguments of an architecture's class and their defaults, None where there is none."""
-    for text in _sources("segmentation_models_pytorch", "decoders", "*/model.py"):
-        for item in ast.parse(text).body:
-            if isinstance(item, ast.ClassDef) and item.name.lower() == architecture:
-                for made in item.body:
-                    if isinstance(made, ast.FunctionDef) and made.name == "__init__":
-                        return _defaults(made.args)
-    return {}
+def _names() -> dict[str, Any]:
+    names: dict[str, Any] = json.loads(NAMES_FILE.read_text(encoding="utf-8"))
+    return names
 
 
-def _defaults(arguments: ast.arguments) -> dict[str, Any]:
-    names = [argument.arg for argument in arguments.args]
-    last = names[len(names) - len(arguments.defaults) :]
-    values = zip(last, arguments.defaults, strict=True)
-    known = {name: item.value for name, item in values if isinstance(item, ast.Constant)}
-    return {name: known.get(name) for name in names}
+def architectures() -> tuple[str, ...]:
+    """Return the architectures of segmentation-models-pytorch."""
+    return tuple(_names()["architectures"])
 
 
 @cache
 def smp_encoders() -> frozenset[str]:
-    """The encoders of segmentation-models-pytorch itself; empty where it is not installed."""
-    files = _sources("segmentation_models_pytorch", "encoders")
-    return frozenset(
-        name for text in files for name in re.findall(r'^    "([\w-]+)": \{', text, re.MULTILINE)
-    )
+    """Return the encoders of segmentation-models-pytorch itself."""
+    return frozenset(_names()["encoders"])
 
 
 @cache
 def timm_models() -> frozenset[str]:
-    """The models of timm, older names of theirs included; empty where it is not installed."""
-    found: set[str] = set()
-    for text in _sources("timm", "models"):
-        found.update(re.findall(r"^@register_model\ndef (\w+)\(", text, re.MULTILINE))
-        # Keys of weights and of older names: 'tf_efficientnet_b0_ns': ..., "resnet18.a1_in1k": ...
-        found.update(re.findall(r"""^\s+['"](\w+)(?:\.\w+)?['"]\s*:""", text, re.MULTILINE))
-    return frozenset(found)
+    """Return the models of timm, deprecated names included."""
+    return frozenset(_names()["timm"])
+
+
+def _near_architectures(name: str) -> list[str]:
+    """Return the architecture that is meant: DeepLabV3+, U-Net++ and unetpp are other spellings."""
+    spelt = re.sub(r"[^a-z0-9]", "", re.sub(r"(\+\+|pp)$", "plusplus", name).replace("+", "plus"))
+    return (
+        [spelt] if spelt in architectures() else get_close_matches(spelt, architectures(), 1, 0.6)
+    )
 
 
 def _is_encoder(name: str) -> bool:
-    if not smp_encoders():
-        return True
     if not name.startswith(TIMM_PREFIX):
         return name in smp_encoders()
     timm_name = name.removeprefix(TIMM_PREFIX)
-    # Behind a dot is a tag of weights; with a colon it is an address (hf-hub:...), and timm's.
+    # A dot precedes a tag of weights; a name with a colon (hf-hub:...) is an address for timm.
     return ":" in timm_name or timm_name.partition(".")[0] in timm_models()
 
 
@@ -153,13 +151,3 @@ def _near_encoders(name: str) -> list[str]:
     return near or get_close_matches(
         name.lower(), sorted(f"{TIMM_PREFIX}{model}" for model in timm_models()), 3, _CLOSE
     )
-
-
-def _sources(package: str, folder: str, pattern: str = "*.py") -> list[str]:
-    spec = find_spec(package)  # finds a package without running it
-    roots = spec.submodule_search_locations if spec is not None else None
-    return [
-        path.read_text(encoding="utf-8")
-        for root in roots or ()
-        for path in sorted(Path(root, folder).glob(pattern))
-    ]

@@ -21,7 +21,7 @@ GROUP_PATTERN = "^[^_]+"
 
 
 def write_export(camvid: Path, target: Path) -> int:
-    """Writes the zip and returns the number of photographs in it."""
+    """Write the zip and return the number of photographs in it."""
     label_map = LabelMap.from_json(
         {
             "classes": [

@@ -1,4 +1,4 @@
-"""The demo as a user runs it, and the commands on the folder of the run that it leaves."""
+"""The demo as a user runs it, the commands on the run that it leaves, and the tutorial's."""
 
 import json
 import re
@@ -8,13 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_commands import fenced_lines, run_in_order
 
 from pipelines.demo.drives import SETTINGS
-from pipelines.run_record import RunRecord
 from segmentor.dataset import Dataset
-from segmentor.masks import decode_mask
+from segmentor.image_io import decode_index
+from segmentor.run_record import RunRecord
 
 MAX_FLIPPED = 1e-5
+HELD_OUT = 12
+# The commands of the tutorial that its test leaves out, and why.
+NOT_RUN = {
+    "make setup": "makes the environment of the tests",
+    "source .venv/bin/activate": "is what the tests are run in",
+    "segmentor demo --output outputs/first": "is what the fixture ran",
+    "segmentor run --export my-task.zip --output outputs/mine": "is run by tests/test_readme.py",
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -91,13 +100,33 @@ def test_infer_without_a_server_gives_the_mask_that_was_served(
     _segmentor("infer", demo_run[0], image, "--output", tmp_path / "out")
 
     np.testing.assert_array_equal(
-        decode_mask((tmp_path / "out" / f"{name}.mask.png").read_bytes(), "inferred"),
-        decode_mask(served.read_bytes(), "served"),
+        decode_index((tmp_path / "out" / f"{name}.mask.png").read_bytes(), "inferred"),
+        decode_index(served.read_bytes(), "served"),
     )
 
 
 def test_export_again_keeps_parity(demo_run: tuple[Path, str], tmp_path: Path) -> None:
-    _segmentor("export", demo_run[0], "--output", tmp_path)
+    result = _segmentor("export", demo_run[0], "--output", tmp_path, "--triton")
 
+    for name in ("config.pbtxt", "1/model.onnx"):
+        assert (tmp_path / "triton" / "road" / name).is_file()
+    assert f"triton: {tmp_path / 'triton' / 'road'}" in result.stdout
     assert (tmp_path / "model" / "model.onnx").is_file()
     assert json.loads((tmp_path / "parity.json").read_text())["flipped_fraction"] <= 1e-5
+
+
+def test_the_commands_of_the_tutorial_run_in_order(
+    demo_run: tuple[Path, str], repository: Path, tmp_path: Path
+) -> None:
+    commands = fenced_lines(repository / "docs" / "tutorial.md")
+    assert set(NOT_RUN) < set(commands)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "first").symlink_to(demo_run[0])
+
+    run_in_order([line for line in commands if line not in NOT_RUN], tmp_path, repository)
+
+    assert (tmp_path / "dataset.html").is_file()
+    masks = sorted((tmp_path / "masks").glob("*.mask.png"))
+    assert len(masks) == HELD_OUT
+    for mask in masks:
+        assert (tmp_path / "predictions" / mask.name).read_bytes() == mask.read_bytes()

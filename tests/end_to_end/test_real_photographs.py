@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from free_ports import free_port
 
-from pipelines.local_run import RunRecord, run_local
+from pipelines.local.run import RunRecord, run_local
 from segmentor.dataset import Dataset
 from segmentor.digests import digest_file
 from segmentor.image_io import decode_index
@@ -24,6 +23,7 @@ from segmentor.nn.checkpoint import load_checkpoint
 from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import OnnxModel
 from tests.end_to_end.camvid_export import DRIVES, GROUP_PATTERN, NAMES, write_export
+from tests.waiting import answers, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -75,7 +75,9 @@ def multiclass_run(export, store_environment, tmp_path_factory) -> Iterator[RunR
             "camvid-scene",
             classes="ignore=unlabelled",
             unlabelled="ignore",
-            train_overrides=f"{SIZE} training.epochs=15",
+            # From random weights, road's IoU on the held-out drive was 0.65 on one machine and
+            # above 0.75 on another. From ImageNet's it is 0.87 after 6 epochs and 0.91 after 10.
+            train_overrides=f"{SIZE} model=unet_lite0 training.epochs=8",
         )
 
 
@@ -148,7 +150,7 @@ def check_agreement(record: RunRecord, name: str, store_environment: dict[str, s
 def served(
     record: RunRecord, name: str, store_environment: dict[str, str]
 ) -> Iterator[httpx.Client]:
-    """Runs the predictor on the model that deploy published to S3."""
+    """Run the predictor on the model that deploy published to S3."""
     deployment = json.loads(
         (record.artifact("deploy", "deployment") / "deployment.json").read_text()
     )
@@ -161,23 +163,12 @@ def served(
         env={**os.environ, **store_environment},
     )  # fmt: skip
     try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/v1/models/{name}"), process)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
-            wait_until_ready(client, name, process)
             yield client
     finally:
         process.terminate()
         assert process.wait(60) == 0
-
-
-def wait_until_ready(client: httpx.Client, name: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the predictor stopped"
-        with contextlib.suppress(httpx.TransportError):
-            if client.get(f"/v1/models/{name}").status_code == 200:
-                return
-        time.sleep(0.2)
-    pytest.fail("the predictor was not ready within 200 s")
 
 
 def test_binary_road_from_export_to_served_mask(binary_run, store_environment):
@@ -195,7 +186,7 @@ def test_eleven_classes_with_void_ignored(multiclass_run, store_environment):
     evaluation = evaluation_of(multiclass_run)
     assert sorted(item["name"] for item in evaluation["classes"]) == sorted(NAMES[:-1])
     road = next(item for item in evaluation["classes"] if item["name"] == "road")
-    assert road["iou"] > 0.75
+    assert road["iou"] > 0.8
     test = Dataset(multiclass_run.artifact("split", "test"))
     ignored = sum(s.height * s.width - sum(s.class_pixels) for s in test.samples)
     counted = sum(item["support"] for item in evaluation["classes"])
@@ -216,7 +207,7 @@ def test_per_image_table_has_a_row_for_each_test_image(binary_run):
 
 
 def test_published_model_is_the_exported_file(binary_run, store):
-    from segmentor.object_store import ObjectUri
+    from segmentor.object_uri import ObjectUri
 
     deployment = json.loads(
         (binary_run.artifact("deploy", "deployment") / "deployment.json").read_text()

@@ -13,13 +13,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["components.convert_labels", "defusedxml", "ijson"]):
-    from components.convert_labels.detection import open_export
-    from components.convert_labels.exports import ShapesLabel
-    from components.convert_labels.formats.paired_folders import parse_label_colours
-    from components.convert_labels.formats.segmentation_mask import parse_label_map
-    from components.convert_labels.painting import paint
+    from components.convert_labels.formats.class_lists import parse_label_colours, parse_label_map
+    from components.convert_labels.formats.detection import open_export
+    from components.convert_labels.masks.painting import paint
+    from components.convert_labels.raw_labels import ShapesLabel
     from components.convert_labels.run_lengths import runs_of_counts, unpack_counts
-    from components.convert_labels.source_listing import open_source
+    from components.convert_labels.source.listing import open_source
 from segmentor.errors import SegmentorError
 
 SIZE = (12, 17)
@@ -43,7 +42,7 @@ DATUMARO = b"""{"categories": {"label": {"labels": [{"name": "car", "parent": ""
 
 
 def export_of(name: str, content: bytes) -> None:
-    """Reads an export of one annotation file, and paints its shapes."""
+    """Read an export of one annotation file, and paint its shapes."""
     path = FOLDER / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)

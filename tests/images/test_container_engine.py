@@ -30,7 +30,7 @@ case "$1" in indextargets) echo https://mirror.example ;; esac
 
 @pytest.fixture
 def start(tmp_path, repository):
-    """Runs the script with an engine at DOCKER_HOST; returns its result and the calls it made."""
+    """Run the script with an engine at DOCKER_HOST; return its result and the calls it made."""
     programs, store = tmp_path / "programs", tmp_path / "store"
     programs.mkdir()
     store.mkdir()

@@ -10,7 +10,7 @@ import pytest
 from small_export import GROUP_PATTERN, write_small_export
 
 from components.container_images import TRAINER
-from pipelines.run_record import RunRecord
+from segmentor.run_record import RunRecord
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -25,7 +25,7 @@ def export(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run_segmentor(engine, export):
-    """Runs the command as a person does, with the store that it embeds; returns what it said."""
+    """Run the command as a person does, with the store that it embeds; return what it said."""
     revision = engine.api.inspect_image(TRAINER)["Config"]["Labels"][
         "org.opencontainers.image.revision"
     ]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.images.image_steps import modules_by_image, steps_by_image
+
 IMAGES = ("data", "trainer", "predictor")
 
 
@@ -17,6 +19,11 @@ IMAGES = ("data", "trainer", "predictor")
 def dockerfile(request, repository) -> tuple[str, str]:
     path = repository / "images" / f"{request.param}.Dockerfile"
     return request.param, path.read_text(encoding="utf-8")
+
+
+# As .dockerignore has it.
+IGNORED = ("component.py",)
+_IGNORED = shutil.ignore_patterns(*IGNORED, "__pycache__")
 
 
 def test_hadolint_finds_nothing(repository):
@@ -27,19 +34,44 @@ def test_hadolint_finds_nothing(repository):
 
 
 def test_each_step_is_copied_into_its_own_image_alone(repository):
-    wanted = {"DATA": set(), "TRAINER": set()}
-    for component in (repository / "components").glob("*/component.py"):
-        (image,) = set(re.findall(r"image=([A-Z]+),", component.read_text(encoding="utf-8")))
-        wanted[image].add(component.parent.name)
-    for name in ("data", "trainer"):
+    for image, steps in steps_by_image().items():
+        name = image.partition(":")[0].removeprefix("segmentor-")
         text = (repository / "images" / f"{name}.Dockerfile").read_text(encoding="utf-8")
-        copied = set(re.findall(r"^COPY components/(\w+) components/\1$", text, re.M))
-        assert copied == wanted[name.upper()]
+        assert set(re.findall(r"^COPY components/(\w+) components/\1$", text, re.M)) == steps
+
+
+@pytest.mark.parametrize("image", sorted(modules_by_image()))
+def test_a_step_starts_with_what_its_image_copies(repository, tmp_path, image):
+    name = image.partition(":")[0].removeprefix("segmentor-")
+    text = (repository / "images" / f"{name}.Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY ((?:segmentor|components)\S*(?: \S+)*) (\S+)$", text, re.M)
+    for sources, target in copied:
+        for source in (path for pattern in sources.split() for path in repository.glob(pattern)):
+            folder = tmp_path / target
+            if source.is_dir():
+                shutil.copytree(source, folder, ignore=_IGNORED, dirs_exist_ok=True)
+            elif source.name not in IGNORED:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, folder)
+    for module in modules_by_image()[image]:
+        # Without the finder of the editable installation, which knows the whole repository.
+        code = (
+            "import runpy, sys\n"
+            "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
+            f"sys.argv = ['step', '--help']\n"
+            f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "--executor-input" in done.stdout
 
 
 def test_only_the_trainer_gets_what_needs_torch(dockerfile):
     name, text = dockerfile
-    assert ("COPY segmentor segmentor" in text) == (name == "trainer")
+    assert ("COPY segmentor/nn segmentor/nn" in text) == (name == "trainer")
+    assert "COPY segmentor segmentor" not in text
     assert ("requirements.py trainer" in text) == (name == "trainer")
 
 
@@ -93,7 +125,7 @@ def test_requirements_are_the_packages_and_one_extras(repository):
 
 
 def _requirements(repository: Path, folder: Path, **arguments: str) -> list[str]:
-    """Writes the predictor's requirements by its Dockerfile's own command; returns them."""
+    """Write the predictor's requirements by its Dockerfile's own command; return them."""
     dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
     (command,) = re.findall(
         r"RUN (python requirements.py (?:.|\n)+?requirements.txt)\n\n", dockerfile
@@ -109,7 +141,7 @@ def _requirements(repository: Path, folder: Path, **arguments: str) -> list[str]
 
 def test_the_gpu_build_argument_replaces_one_requirement(repository, tmp_path):
     """By the Dockerfile's own command, with the value that the guide and the overlay give."""
-    guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
+    guide = (repository / "docs/cluster/images.md").read_text(encoding="utf-8")
     overlay = (repository / "manifests/overlays/gpu/kustomization.yaml").read_text(encoding="utf-8")
     (value,) = set(re.findall(r"--build-arg 'ONNXRUNTIME=([^']+)'", guide + overlay))
     dockerfile = (repository / "images/predictor.Dockerfile").read_text(encoding="utf-8")
@@ -124,7 +156,7 @@ def test_the_extras_build_argument_adds_openvino(repository, tmp_path):
     """By the Dockerfile's own command, with the value that the guide and the overlay give."""
     texts = [
         (repository / path).read_text(encoding="utf-8")
-        for path in ("docs/cluster.md", "manifests/overlays/fast/kustomization.yaml")
+        for path in ("docs/cluster/faster-engine.md", "manifests/overlays/fast/kustomization.yaml")
     ]
     values = [re.findall(r"--build-arg EXTRAS=(\S+)", text) for text in texts]
     assert values == [["predictor,openvino"]] * 2
@@ -142,7 +174,7 @@ def test_the_torch_build_argument_asks_another_index_first_and_for_torch_alone(r
     assert '--index-url "${TORCH_INDEX_URL}"' in branch
     assert re.search(r"torch torchvision;", branch)
     assert text.index(branch) < text.index("--requirement requirements.txt")
-    guide = (repository / "docs/cluster.md").read_text(encoding="utf-8")
+    guide = (repository / "docs/cluster/images.md").read_text(encoding="utf-8")
     assert 'images/build.sh trainer -- --build-arg "TORCH_INDEX_URL=$TORCH_INDEX_URL"' in guide
 
 

@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from components.container_images import PREDICTOR
-from segmentor.image_io import encode_png
+from segmentor.image_io import decode_index, encode_png
 from segmentor.inference import predict_mask
-from segmentor.masks import decode_mask
 from segmentor.model_samples import MAX_FLIPPED
 from segmentor.onnx_model import OnnxModel
 from tests.components.deploy.deploy_builders import write_model
@@ -34,7 +33,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture
 def start(engine, model_folder, repository):
-    """Starts a container with the runtime's own arguments and security; yields it and a client."""
+    """Start a container with the runtime's own arguments and security; yield it and a client."""
     runtime = yaml.safe_load((repository / "manifests/base/serving_runtime.yaml").read_text())
     (container,) = runtime["spec"]["containers"]
     arguments = [argument.replace("{{.Name}}", "road") for argument in container["args"]]
@@ -65,7 +64,7 @@ def start(engine, model_folder, repository):
 
 @contextmanager
 def _ready(running) -> Iterator[httpx.Client]:
-    """Waits until the model is ready; yields a client."""
+    """Wait until the model is ready; yield a client."""
     running.reload()
     port = running.ports["8080/tcp"][0]["HostPort"]
     deadline = time.monotonic() + 200
@@ -104,7 +103,7 @@ def test_it_answers_with_the_mask_of_the_model(start, model_folder):
         reply = client.post("/v1/models/road:predict", content=content, headers=headers)
         assert reply.status_code == 200
         assert reply.headers["x-segmentor-digest"] == model.digest
-        assert np.array_equal(decode_mask(reply.content, "reply"), expected)
+        assert np.array_equal(decode_index(reply.content, "reply"), expected)
         twin = client.post("/predict", files={"file": ("a.png", content, "image/png")})
         assert (twin.status_code, twin.json()["status"]) == (200, "200")
         assert client.get("/v2/health/live").status_code == 200
@@ -156,7 +155,7 @@ def test_built_with_openvino_it_serves_by_that_engine_and_says_so(start, model_f
     with _ready(start("--engine=openvino", image=PREDICTOR_OPENVINO)) as client:
         reply = client.post("/v1/models/road:predict", content=content)
         assert reply.headers["x-segmentor-engine"] == "openvino"
-        assert (decode_mask(reply.content, "reply") != expected).mean() <= MAX_FLIPPED
+        assert (decode_index(reply.content, "reply") != expected).mean() <= MAX_FLIPPED
         described = client.get("/v2/models/road").json()["parameters"]
         assert described["engine"] == "openvino"
         assert 'engine="openvino"' in client.get("/metrics").text

@@ -13,7 +13,9 @@ import yaml
 
 from components.container_images import DATA
 from segmentor.errors import StoreError
-from segmentor.object_store import ObjectStore, ObjectUri
+from segmentor.object_store import ObjectStore
+from segmentor.object_uri import ObjectUri
+from segmentor.store_connection import StoreConnection
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -41,10 +43,12 @@ def test_the_try_out_store_takes_a_model(engine, repository, tmp_path):
         running.reload()
         port = running.ports["8333/tcp"][0]["HostPort"]
         store = ObjectStore(
-            f"http://127.0.0.1:{port}",
-            secret["AWS_ACCESS_KEY_ID"],
-            secret["AWS_SECRET_ACCESS_KEY"],
-            region="us-east-1",
+            StoreConnection(
+                f"http://127.0.0.1:{port}",
+                secret["AWS_ACCESS_KEY_ID"],
+                secret["AWS_SECRET_ACCESS_KEY"],
+                region="us-east-1",
+            )
         )
         model = ObjectUri("models", "segmentation/v1/model.onnx")
         (tmp_path / "model.onnx").write_bytes(b"model")

@@ -1,6 +1,6 @@
 """The overlays there are, and their two documents that most tests look at."""
 
-OVERLAYS = ("local", "gpu", "production", "fast")
+OVERLAYS = ("local", "gpu", "production", "production-monitored", "fast")
 
 
 def runtime_of(documents: dict[tuple[str, str], dict]) -> dict:

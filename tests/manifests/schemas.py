@@ -16,6 +16,10 @@ KSERVE_KINDS = {
     ("serving.kserve.io/v1beta1", "InferenceService"): "inferenceservices",
     ("serving.kserve.io/v1alpha1", "ServingRuntime"): "servingruntimes",
 }
+TRAINER_KINDS = {
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): "trainjobs",
+    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): "trainingruntimes",
+}
 SCALARS = {"str": str, "int": int, "bool": bool, "float": (int, float), "datetime": str}
 MONITORING_KINDS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): "servicemonitors",
@@ -24,10 +28,13 @@ MONITORING_KINDS = {
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """Returns all that a cluster would refuse; empty when it takes the document."""
+    """Return all that a cluster would refuse; empty when it takes the document."""
     kind = (document["apiVersion"], document["kind"])
     if kind in KSERVE_KINDS:
         return [*kserve_problems(document), *webhook_problems(document)]
+    if kind in TRAINER_KINDS:
+        schema = custom_schema(*kind)
+        return [*_schema_problems(document, schema), *_repeated_keys(document, schema, "$")]
     if kind in MONITORING_KINDS:
         return _schema_problems(document, raw_schema(MONITORING_KINDS[kind]))
     if kind[0] == "kustomize.config.k8s.io/v1beta1":
@@ -36,13 +43,13 @@ def problems(document: dict[str, Any]) -> list[str]:
 
 
 def kserve_problems(document: dict[str, Any]) -> list[str]:
-    """Returns what the CRD's schema refuses."""
-    schema = kserve_schema(document["apiVersion"], document["kind"])
+    """Return what the CRD's schema refuses."""
+    schema = custom_schema(document["apiVersion"], document["kind"])
     return [*_schema_problems(document, schema), *_repeated_keys(document, schema, "$")]
 
 
 def tighten(schema: Any) -> Any:
-    """Turns a structural schema into JSON Schema: unknown fields are errors, nullable honoured."""
+    """Turn a structural schema into JSON Schema: unknown fields are errors, nullable honoured."""
     if isinstance(schema, list):
         return [tighten(item) for item in schema]
     if not isinstance(schema, dict):
@@ -66,15 +73,16 @@ def tighten(schema: Any) -> Any:
 
 @functools.cache
 def raw_schema(name: str) -> dict[str, Any]:
-    """Returns a CRD's structural schema, as the API server has it."""
+    """Return a CRD's structural schema, as the API server has it."""
     schema: dict[str, Any] = json.loads((CRDS / f"{name}.json").read_text(encoding="utf-8"))
     return schema
 
 
 @functools.cache
-def kserve_schema(api_version: str, kind: str) -> dict[str, Any]:
-    """Returns the strict schema of one of KServe's kinds."""
-    schema: dict[str, Any] = tighten(copy.deepcopy(raw_schema(KSERVE_KINDS[api_version, kind])))
+def custom_schema(api_version: str, kind: str) -> dict[str, Any]:
+    """Return the strict schema of one of KServe's or Trainer's kinds."""
+    name = {**KSERVE_KINDS, **TRAINER_KINDS}[api_version, kind]
+    schema: dict[str, Any] = tighten(copy.deepcopy(raw_schema(name)))
     schema["properties"].update(
         apiVersion={"const": api_version},
         kind={"const": kind},
@@ -89,7 +97,7 @@ def _schema_problems(value: Any, schema: dict[str, Any]) -> list[str]:
 
 
 def _repeated_keys(value: Any, schema: dict[str, Any], where: str) -> Iterator[str]:
-    """Yields lists that are maps to the API server and have one key twice: two equal ports."""
+    """Yield lists that are maps to the API server and have one key twice: two equal ports."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _repeated_keys(
@@ -148,7 +156,7 @@ def _scaling_problems(annotations: dict[str, str], predictor: dict[str, Any]) ->
             yield f"scaleMetric {predictor['scaleMetric']} is refused in any mode but Standard"
     elif autoscaler == "hpa":
         if predictor.get("scaleMetric", "cpu") not in ("cpu", "memory"):
-            yield f"scaleMetric {predictor['scaleMetric']} is none of an HPA's"
+            yield f"scaleMetric {predictor['scaleMetric']} is not one of an HPA's"
         if not 1 <= predictor.get("scaleTarget", 80) <= 100:
             yield f"scaleTarget {predictor['scaleTarget']} is no percentage"
 
@@ -159,7 +167,7 @@ def _model_of(document: dict[str, Any]) -> str:
 
 
 def core_problems(value: Any, expected: str, where: str) -> Iterator[str]:
-    """Checks a value against a model of the Kubernetes client, made from Kubernetes' OpenAPI."""
+    """Check a value against a model of the Kubernetes client, made from Kubernetes' OpenAPI."""
     if expected in SCALARS:
         kind = SCALARS[expected]
         if not isinstance(value, kind) or (isinstance(value, bool) and expected != "bool"):

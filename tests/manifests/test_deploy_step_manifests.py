@@ -1,42 +1,58 @@
 """What the deploy step applies, and what its neighbours read, agree with the manifests."""
 
+import re
+
 import yaml
 
-from components.deploy.inference_service import DEFAULTS, Target, render_inference_service
-from tests.manifests.overlays import OVERLAYS, service_of
+from components.deploy.kserve.inference_service import (
+    MODEL_FIELDS,
+    Target,
+    render_inference_service,
+)
+from tests.manifests.overlays import OVERLAYS, runtime_of, service_of
 from tests.manifests.schemas import problems
 
 
 def test_the_deploy_step_and_the_manifests_agree(rendered):
-    """Where both say something they say the same, so neither takes a field from the other."""
+    """What is a default of the step has the manifests' value; what it decides is not in them."""
     applied = render_inference_service(
         Target("segmentation", "segmentor", "segmentor-predictor"),
         "s3://models/segmentation/v2/",
         "v2",
         "sha256:ab",
-        {},
-        "sha256:cd",
+        "registry.example/segmentor-predictor:1",
     )
-    ours = service_of(rendered("production"))
     assert problems(applied) == []
     model = applied["spec"]["predictor"].pop("model")
-    theirs = ours["spec"]["predictor"]["model"]
-    assert {key: theirs[key] for key in ("modelFormat", "runtime", "protocolVersion")} == {
-        key: model[key] for key in ("modelFormat", "runtime", "protocolVersion")
-    }
     for overlay in OVERLAYS:
-        theirs = service_of(rendered(overlay))["spec"]["predictor"]
+        service = service_of(rendered(overlay))
+        theirs = service["spec"]["predictor"]
+        assert not set(MODEL_FIELDS) & set(theirs["model"])
+        assert {key: model[key] for key in theirs["model"]} == theirs["model"]
+        assert set(MODEL_FIELDS) | set(theirs["model"]) == set(model)
         for key, value in applied["spec"]["predictor"].items():
-            # Of what is a default, the manifests may say otherwise: the step leaves it alone.
+            # A pod with a GPU must end before the next one starts.
             assert theirs[key] == value or (overlay, key) == ("gpu", "deploymentStrategy")
-    assert set(DEFAULTS) <= set(applied["spec"]["predictor"])
-    mode = "serving.kserve.io/deploymentMode"
-    assert applied["metadata"]["annotations"][mode] == ours["metadata"]["annotations"][mode]
+        mode = "serving.kserve.io/deploymentMode"
+        assert applied["metadata"]["annotations"][mode] == service["metadata"]["annotations"][mode]
+        runtime = runtime_of(rendered(overlay))
+        assert model["runtime"] == runtime["metadata"]["name"]
+        formats = runtime["spec"]["supportedModelFormats"]
+        assert [item["autoSelect"] for item in formats] == [False]
 
 
-def test_the_deploy_steps_runtime_is_the_manifests_runtime(repository):
-    ours = (repository / "manifests/base/serving_runtime.yaml").read_bytes()
-    assert (repository / "components/deploy/serving_runtime.yaml").read_bytes() == ours
+def test_the_file_for_a_fixed_version_is_whole(repository, rendered):
+    """It needs nothing that the deploy step would bring."""
+    fixed = yaml.safe_load((repository / "manifests/examples/fixed_version.yaml").read_text())
+    assert problems(fixed) == []
+    documents = rendered("local")
+    ours = service_of(documents)
+    assert fixed["metadata"]["name"] != ours["metadata"]["name"]
+    predictor, model = fixed["spec"]["predictor"], fixed["spec"]["predictor"]["model"]
+    assert predictor["serviceAccountName"] == ours["spec"]["predictor"]["serviceAccountName"]
+    assert model["runtime"] == runtime_of(documents)["metadata"]["name"]
+    # Without the slash the storage-initializer also fetches every longer neighbour.
+    assert re.fullmatch(r"s3://[a-z-]+/segmentation/[^/]+/", model["storageUri"])
 
 
 def test_the_launcher_example_is_what_the_launcher_reads(repository):

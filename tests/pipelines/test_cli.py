@@ -10,11 +10,11 @@ from red_model import write_red_model
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
-from segmentor.image_io import decode_image, encode_png
-from segmentor.masks import decode_mask
+from segmentor.image_io import decode_image, decode_index, encode_png
 
 COMMANDS = [[command.name or command.callback.__name__] for command in app.registered_commands]
 COMMANDS += [["dataset", name] for name in ("info", "unpack")]
+COMMANDS += [["schedule", name] for name in ("create", "list", "pause", "resume", "delete")]
 COMMANDS.remove(["train"])  # its help is the train step's own
 
 
@@ -36,6 +36,25 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     assert result.exit_code == 0
     assert "Examples:" in result.output
     assert f"segmentor {' '.join(command)}" in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_small_names_for_values_and_fits_a_hundred_columns(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"})
+
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= 100
+    if lines[0].startswith("Usage:"):  # The step `train` prints its own page.
+        names = lines[0].replace("[OPTIONS]", "")
+        assert names == names.lower().replace("usage", "Usage")
+
+
+@pytest.mark.parametrize("group", [[], ["dataset"], ["schedule"]])
+def test_no_summary_of_a_command_is_cut_off_in_a_hundred_columns(group: list[str]) -> None:
+    result = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "100"})
+
+    assert "Commands:" in result.output
+    assert "..." not in result.output.partition("Commands:")[2]
 
 
 def test_a_wrong_word_is_refused_with_the_usage_of_the_command(tmp_path: Path) -> None:
@@ -96,6 +115,21 @@ def test_a_usage_error_is_exit_code_2(arguments: list[str]) -> None:
     assert "Error: " in result.stderr
 
 
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_an_override_with_dashes_is_shown_without_them(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", command, "--training.epochs=3"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    expected = (
+        "error: --training.epochs=3: found an override with dashes, expected training.epochs=3\n"
+    )
+    assert done.stderr == expected
+
+
 def test_a_refused_command_leaves_no_run_folder(export: Path, tmp_path: Path) -> None:
     _run("run", "--export", export, "-p", "sead=1", "--output", tmp_path / "run")
 
@@ -111,7 +145,7 @@ def test_infer_writes_masks_and_overlays_with_a_model_alone(tmp_path: Path) -> N
     result = _run("infer", model, tmp_path / "image.png", "--output", tmp_path / "out")
 
     assert result.exit_code == 0, result.output
-    mask = decode_mask((tmp_path / "out" / "image.mask.png").read_bytes(), "mask")
+    mask = decode_index((tmp_path / "out" / "image.mask.png").read_bytes(), "mask")
     np.testing.assert_array_equal(mask, image[:, :, 0] // 255)
     assert decode_image((tmp_path / "out" / "image.overlay.png").read_bytes()).shape == image.shape
 
@@ -139,10 +173,10 @@ def test_compile_writes_the_committed_pipelines_and_manifests(
     result = _run("compile", "--output", tmp_path, "--kubernetes")
 
     assert result.exit_code == 0, result.output
-    for name in ("segmentation.yaml", "sweep.yaml"):
-        assert (tmp_path / name).read_text() == (repository / "pipelines" / name).read_text()
-    manifest = (tmp_path / "sweep.kubernetes.yaml").read_text()
-    assert "kind: PipelineVersion" in manifest
+    for committed in (repository / "pipelines").glob("*.yaml"):
+        assert (tmp_path / committed.name).read_text() == committed.read_text(), "run make compile"
+        manifest = (tmp_path / f"{committed.stem}.kubernetes.yaml").read_text()
+        assert "kind: PipelineVersion" in manifest
 
 
 def test_compile_leaves_the_committed_pipelines_without_a_registry() -> None:

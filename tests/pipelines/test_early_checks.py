@@ -1,17 +1,22 @@
 import pytest
 
 from pipelines.compilation import SEGMENTATION_YAML, SWEEP_YAML
-from pipelines.run_command import parameters_for
+from pipelines.local.command import parameters_for
+from pipelines.parameters import checked_parameters
 from segmentor.errors import SegmentorError
 
 EXPORT = "s3://datasets/task.zip"
+
+
+def checked(overrides, assignments, pipeline=SEGMENTATION_YAML):
+    return checked_parameters(pipeline, parameters_for(EXPORT, overrides, assignments, pipeline))
 
 
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
         ("ratios=0.7,0.3", "parameter ratios: '0.7,0.3', expected three shares"),
-        ("seed=-1", "parameter seed: '-1' is no whole number from 0 on"),
+        ("seed=-1", "parameter seed: -1, expected a whole number, 0 or greater"),
         ("unlabelled=black", "parameter unlabelled: 'black', expected one of background, ignore"),
         ("near_duplicates=no", "parameter near_duplicates: 'no', expected one of together"),
         ("export_precision=fp16", "parameter export_precision: 'fp16', expected one of float32"),
@@ -30,7 +35,7 @@ EXPORT = "s3://datasets/task.zip"
 )
 def test_what_a_later_step_would_refuse_is_refused_at_once(parameter: str, message: str) -> None:
     with pytest.raises(SegmentorError) as caught:
-        parameters_for(EXPORT, [], [parameter])
+        checked([], [parameter])
     assert message in str(caught.value)
 
 
@@ -48,15 +53,16 @@ def test_what_a_later_step_would_refuse_is_refused_at_once(parameter: str, messa
 )
 def test_every_override_is_checked_as_training_does(override: str, message: str) -> None:
     with pytest.raises(SegmentorError) as caught:
-        parameters_for(EXPORT, [override], [])
+        checked([override], [])
     assert message in str(caught.value)
 
 
 def test_a_sweep_says_in_which_of_its_sets_the_error_is() -> None:
     with pytest.raises(SegmentorError, match=r"model\.encoder \(in 'seed=1 model\.encoder=x'\)"):
-        parameters_for(EXPORT, ["model=tiny", "seed=1 model.encoder=x"], [], SWEEP_YAML)
+        checked(["model=tiny", "seed=1 model.encoder=x"], [], SWEEP_YAML)
 
 
 def test_the_defaults_of_the_pipelines_pass() -> None:
-    assert parameters_for(EXPORT, [], [], SEGMENTATION_YAML) == {"source": EXPORT}
-    assert parameters_for(EXPORT, [], [], SWEEP_YAML) == {"source": EXPORT}
+    for pipeline in (SEGMENTATION_YAML, SWEEP_YAML):
+        assert parameters_for(EXPORT, [], [], pipeline) == {"source": EXPORT}
+        assert checked([], [], pipeline)["source"] == EXPORT

@@ -43,9 +43,25 @@ def test_a_wrong_name_or_value_is_told_before_anything_runs(tiny, given, message
         checked_parameters(tiny, given)
 
 
-def test_a_required_parameter_left_out_is_named():
-    with pytest.raises(ConfigError, match="parameter source: not given"):
-        checked_parameters(SEGMENTATION_YAML, {})
+@pytest.mark.parametrize(
+    ("pipeline", "given", "said"),
+    [
+        ("segmentation", {}, "parameter source: required, but not given; add --export ...$"),
+        (
+            "labelling",
+            {"source": "cvat://host/projects/7"},
+            "parameters model, to: required, but not given; add --param model=... --param to=...$",
+        ),
+        (
+            "predict_batch",
+            {},
+            "parameters batch_images, predictions, published_model: required, but",
+        ),
+    ],
+)
+def test_all_required_parameters_left_out_are_named_at_once(pipeline, given, said):
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        checked_parameters(SEGMENTATION_YAML.with_stem(pipeline), given)
 
 
 def test_a_file_that_is_no_pipeline_is_told_apart(tmp_path: Path):

@@ -1,6 +1,6 @@
 import pickle
 
-from segmentor.errors import DataError, MaskError, SegmentorError
+from segmentor.errors import DataError, MaskError, Problem
 
 
 def test_message_reads_where_found_expected_remedy():
@@ -19,10 +19,28 @@ def test_error_raised_in_a_worker_process_arrives_whole():
     )
 
 
-def test_collected_names_the_count_and_the_first_ten():
-    error = DataError.collected("export.zip", [f"p{i}" for i in range(12)])
-    assert "12 problems" in str(error)
-    assert "p9" in str(error)
-    assert "p10" not in str(error)
-    assert "and 2 more" in str(error)
-    assert isinstance(error, SegmentorError)
+def _mask_error(name: str, index: int) -> MaskError:
+    return MaskError(name, f"class index {index} at (y=3, x={index})", "0..2 or 255", "extend it")
+
+
+def test_a_cause_is_said_once_whatever_the_masks_are_called():
+    names = [f"town_{town}" for town in ("aachen", "bochum", "cologne", "dresden", "essen")]
+    problems = [
+        Problem.of(name, _mask_error(f"gtFine/{name[5:]}_labelIds.png", 3 + place))
+        for place, name in enumerate(names)
+    ]
+    text = str(DataError.collected("export.zip", problems, "leave them out"))
+    assert text == (
+        "export.zip: 5 problems: town_aachen: gtFine/aachen_labelIds.png: class index 3 at "
+        "(y=3, x=3), expected 0..2 or 255; extend it (5 times: also town_bochum, town_cologne, "
+        "town_dresden, ...); leave them out"
+    )
+
+
+def test_the_most_frequent_cause_is_first_and_only_ten_are_named():
+    causes = [MaskError(f"{kind}.png", kind * 3) for kind in "abcdefghijkl"]
+    problems = [Problem.of(error.where, error) for error in causes]
+    problems += [Problem.of("m.png", MaskError("m.png", "lll"))]
+    text = str(DataError.collected("masks", problems))
+    assert text.startswith("masks: 13 problems: l.png: lll (2 times: also m.png); a.png: aaa; ")
+    assert text.endswith("; and 2 more kinds")

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+from builders import draw_scene
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -156,3 +157,23 @@ def test_every_orientation_of_every_format_is_as_pillow_displays_it(kind, orient
     np.testing.assert_array_equal(decoded, expected)
     assert size == read_header(content).size == expected.shape[:2]
     assert read_header(content).orientation == orientation
+
+
+@pytest.mark.parametrize("at_least", [None, (60, 80)])
+def test_a_jpeg_with_damaged_data_is_refused(damaged_jpeg, at_least):
+    with pytest.raises(ImageError, match="a.jpg: an image that cannot be decoded"):
+        decode_image(damaged_jpeg, "a.jpg", at_least=at_least)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("at_least", [None, (97, 61), (31, 30), (5, 5)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
+def test_a_whole_jpeg_has_the_pixels_that_pillow_decodes(mode, at_least, options):
+    colours = draw_scene(3, (301, 251))[0]
+    buffer = io.BytesIO()
+    Image.fromarray(colours).convert(mode).save(buffer, "JPEG", quality=90, **options)
+    with Image.open(io.BytesIO(buffer.getvalue())) as image:
+        if at_least:
+            image.draft("RGB", at_least[::-1])
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), at_least=at_least), expected)

@@ -73,7 +73,7 @@ def test_a_native_model_sees_every_pixel_of_a_jpeg() -> None:
 
 
 def test_what_is_no_image_is_refused_by_name() -> None:
-    with pytest.raises(ImageError, match=r"^a\.png: data that is no image"):
+    with pytest.raises(ImageError, match=r"^a\.png: data in no known image format"):
         predict_mask(lambda images: images, BINARY, b"not an image", "a.png")
 
 

@@ -5,12 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segmentor.errors import ImageError, MaskError
-from segmentor.image_io import encode_png
-from segmentor.label_map import LabelClass, LabelMap
+from segmentor.image_io import decode_index, encode_index, encode_png
+from segmentor.label_map import LabelClass, LabelMap, class_colour
 from segmentor.masks import (
+    brightened,
     count_classes,
-    decode_mask,
-    encode_mask,
     overlay,
     overlay_legend,
     resize_mask,
@@ -21,7 +20,7 @@ ROAD = LabelMap.of(["background", "road"])
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)))
 def test_encoded_mask_decodes_to_itself(mask):
-    np.testing.assert_array_equal(decode_mask(encode_mask(mask), "m"), mask)
+    np.testing.assert_array_equal(decode_index(encode_index(mask), "m"), mask)
 
 
 def test_counts_leave_ignored_pixels_out():
@@ -38,7 +37,7 @@ def test_unknown_class_index_is_named_with_its_coordinate():
 
 def test_colour_png_is_no_mask():
     with pytest.raises(ImageError, match="RGB image, expected one channel"):
-        decode_mask(encode_png(np.zeros((2, 2, 3), np.uint8)), "m")
+        decode_index(encode_png(np.zeros((2, 2, 3), np.uint8)), "m")
 
 
 @given(
@@ -70,4 +69,15 @@ def test_the_legend_has_each_colour_once_and_says_what_is_not_drawn():
         ("snow, ignore (of one colour)", white),
         ("dog, cat (of one colour)", red),
     ]
-    assert overlay_legend(LabelMap.of(["sky"])) == [("sky", black), ("ignore", white)]
+    assert overlay_legend(LabelMap.of(["sky"])) == [("sky", class_colour(0)), ("ignore", white)]
+
+
+def test_a_photograph_at_dusk_is_lifted_for_eyes_and_a_bright_one_is_not():
+    dusk = np.random.default_rng(0).integers(0, 60, (20, 30, 3), np.uint8)
+    lifted = brightened(dusk)
+    assert lifted.mean() > 2 * dusk.mean()
+    order = np.argsort(dusk.ravel(), kind="stable")
+    assert (np.diff(lifted.ravel()[order].astype(int)) >= 0).all()  # no detail is turned about
+    bright = np.full((4, 4, 3), 150, np.uint8)
+    assert (brightened(bright) == bright).all()
+    assert (brightened(np.zeros((4, 4, 3), np.uint8)) == 0).all()

@@ -17,7 +17,7 @@ LABELS = LabelMap.of(["background", "road"])
 
 
 def look_alikes(folder: Path, count: int) -> tuple[Dataset, np.ndarray]:
-    """Writes pictures that differ in noise; their hashes, of one bit each, are given."""
+    """Write pictures that differ in noise; their hashes, of one bit each, are given."""
     folder.mkdir()
     random = np.random.default_rng(0)
     coarse = random.integers(0, 200, (6, 6, 3), dtype=np.uint8)
@@ -43,7 +43,8 @@ def test_memory_does_not_grow_with_near_duplicates(tmp_path: Path, monkeypatch) 
     # Fewer are kept than either has, so that all that grows is a pair and an offset each.
     monkeypatch.setattr(near_duplicates, "_PICTURES", 64)
     few, many = (look_alikes(tmp_path / str(count), count) for count in (80, 320))
-    near_duplicates_of(*few)  # imports what it needs
+    for each in (few, many):
+        near_duplicates_of(*each)  # imports what it needs, and finds where each line begins
     assert peak_of(*many) < peak_of(*few) + 240 * 300
 
 

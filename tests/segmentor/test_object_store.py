@@ -1,14 +1,14 @@
-import json
-import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from free_ports import free_port
 
 from segmentor.errors import StoreError
-from segmentor.object_store import ObjectStore, ObjectUri, is_object_uri
+from segmentor.object_store import ObjectStore
+from segmentor.object_uri import ObjectUri, is_object_uri
+from segmentor.store_connection import StoreConnection
+from tests.loopback_servers import Handler, serving
 
 
 @pytest.fixture
@@ -84,19 +84,18 @@ def test_missing_object_and_bucket_are_named(store, bucket, tmp_path):
 
 
 def test_wrong_secret_says_what_to_check(store_environment, bucket):
-    stranger = ObjectStore(
-        store_environment["S3_ENDPOINT"], store_environment["AWS_ACCESS_KEY_ID"], "wrong"
-    )
+    stranger = ObjectStore.from_environment({**store_environment, "AWS_SECRET_ACCESS_KEY": "wrong"})
     with pytest.raises(StoreError, match=r"SignatureDoesNotMatch.*check AWS_ACCESS_KEY_ID"):
         stranger.read(bucket.child("x"))
 
 
-def test_store_that_is_away_is_reported_within_seconds():
+def test_store_that_is_away_is_reported_within_seconds(monkeypatch):
+    monkeypatch.setattr("segmentor.retrying.LAPTOP_SECONDS", 1)
     address = f"http://127.0.0.1:{free_port()}"
     start = time.monotonic()
     with pytest.raises(StoreError, match=r"no answer from http://127.0.0.1.*check S3_ENDPOINT"):
-        ObjectStore(address, "key", "secret", region="us-east-1").read(ObjectUri("bucket", "k"))
-    assert time.monotonic() - start < 60
+        ObjectStore(StoreConnection(address, region="r")).read(ObjectUri("bucket", "k"))
+    assert time.monotonic() - start < 10
 
 
 def test_unset_endpoint_says_which_variables():
@@ -115,35 +114,25 @@ def test_a_pod_s_own_credentials_are_fetched_where_no_keys_are_given(
     """As EKS Pod Identity gives them: by an address, to whoever asks from inside the pod."""
     asked = []
 
-    class Agent(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Agent(Handler):
+        def answer(self):
             asked.append(self.headers["Authorization"])
-            answer = {
+            self.reply(200, {
                 "AccessKeyId": store_environment["AWS_ACCESS_KEY_ID"],
                 "SecretAccessKey": store_environment["AWS_SECRET_ACCESS_KEY"],
                 "Token": "",
                 "Expiration": "2100-01-01T00:00:00Z",
-            }
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            })  # fmt: skip
 
-        def log_message(self, *_):
-            pass
-
-    agent = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
-    threading.Thread(target=agent.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    address = f"http://127.0.0.1:{agent.server_port}/v1/credentials"
-    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", address)
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of-the-pod")
-    own = ObjectStore.from_environment()
-    own.ensure_bucket("of-a-pod")
-    assert not own.exists(ObjectUri.parse("s3://of-a-pod/nothing"))
+    with serving(Agent) as url:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/v1/credentials")
+        own = ObjectStore.from_environment()
+        own.ensure_bucket("of-a-pod")
+        assert not own.exists(ObjectUri.parse("s3://of-a-pod/nothing"))
     assert asked == ["of-the-pod"]  # once, for as long as they are valid
     monkeypatch.delenv("S3_ENDPOINT")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     assert ObjectStore.from_environment().endpoint == "https://s3.eu-west-1.amazonaws.com"
-    agent.shutdown()
-    agent.server_close()

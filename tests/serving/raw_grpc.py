@@ -27,7 +27,7 @@ def request(encoded: bytes, model: str = "scene", extra: bytes = b"") -> bytes:
 
 
 def call(port: int, message: bytes, method: str = INFER, timeout: float = 30, **options):
-    """Calls a method; returns the status, and the reply or the details."""
+    """Call a method; return the status, and the reply or the details."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
             reply = channel.unary_unary(method)(message, timeout=timeout, **options)

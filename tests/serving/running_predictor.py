@@ -46,11 +46,14 @@ class RunningPredictor:
 
 
 def start_predictor(
-    arguments: list[str], log: Path, environment: Mapping[str, str] | None = None
+    arguments: list[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = ("-m", "serving"),
 ) -> "subprocess.Popen[bytes]":
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "serving", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=REPOSITORY,
             stderr=file,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
@@ -63,13 +66,14 @@ def running_predictor(
     folder: Path,
     *flags: str,
     environment: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = ("-m", "serving"),
 ) -> Iterator[RunningPredictor]:
-    """Starts `python -m serving` on free ports, waits until it is ready, and stops it."""
+    """Start `python -m serving` on free ports, wait until it is ready, and stop it."""
     http_port, grpc_port = free_port(), free_port()
     log = folder / "predictor.log"
     arguments = ["--model_name=scene", f"--model_dir={model_dir}"]
     arguments += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
-    process = start_predictor(arguments, log, environment)
+    process = start_predictor(arguments, log, environment, program)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=60) as client:
             running = RunningPredictor(process, http_port, grpc_port, log, client)
@@ -95,7 +99,7 @@ def wait_until_ready(running: RunningPredictor, seconds: float = 200) -> None:
 
 
 def wait_until(holds: Callable[[], bool], running: RunningPredictor, seconds: float = 60) -> None:
-    """Waits for what comes in a moment; a busy machine takes longer."""
+    """Wait for what comes in a moment; a busy machine takes longer."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, running.log.read_text()

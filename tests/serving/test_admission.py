@@ -15,7 +15,7 @@ async def hold(admission: Admission, work):
 
 
 async def until(holds):
-    """Waits for what other threads do; a busy machine lets them wait."""
+    """Wait for what other threads do; a busy machine lets them wait."""
     async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)

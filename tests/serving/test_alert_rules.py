@@ -12,7 +12,7 @@ RULES = Path(__file__).resolve().parents[2] / "manifests" / "monitoring" / "pred
 MODEL = 'segmentor_model_info{namespace="ns", model="road", digest="sha256:1", engine="fast"}'
 BUCKET = 'segmentor_request_seconds_bucket{{namespace="ns", route="/predict", le="{}"}}'
 
-# Of each alert: series that make it fire, when to look, and the labels that tell it apart.
+# For each alert: series that make it fire, when to look, and the labels that identify it.
 FIRES = {
     "SegmentorPredictorErrors": (
         {'segmentor_requests_total{namespace="ns", code="500"}': "0+1x60"},

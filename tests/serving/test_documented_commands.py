@@ -1,4 +1,4 @@
-"""The curl commands of docs/serving.md, run as they stand there, against a real server."""
+"""The curl commands of docs/protocols.md, run as they stand there, against a real server."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import pytest
 
 from segmentor.image_io import decode_image
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
-COMMANDS = re.findall(r"^    (curl .+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
+COMMANDS = re.findall(r"^(curl .+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def test_work_beyond_the_grace_period_is_given_up_and_every_client_is_told(
                 for _ in range(2)
             ]
             called = pool.submit(call, running.grpc_port, request(large), timeout=100)
-            head = b"POST /predict HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            head = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+            head += b"Content-Type: multipart/form-data; boundary=x\r\n"
             slow.sendall(head + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
             assert slow.recv(2000).startswith(b"HTTP/1.1 100 ")  # its body is awaited
             wait_until(lambda: running.pending() == 3, running)

@@ -15,8 +15,8 @@ from segmentor.image_io import encode_png
 from segmentor.onnx_model import OnnxModel
 from segmentor.training_reference import TrainingReference, histogram
 from serving.drift import LEAST, WINDOW, DriftWatch, stability_index
+from serving.engines.loading import ModelSource, load_model
 from serving.prediction import PredictionRequest, predict
-from serving.served_model import ModelSource, load_model
 
 counts = st.lists(st.integers(0, 1000), min_size=10, max_size=10)
 

@@ -45,7 +45,7 @@ def test_decompression_bombs_are_refused_from_the_header(predictor):
 
 
 def probes_wait_during(predictor, body: bytes, limit_s: float) -> tuple[int, bool]:
-    """Posts a body; returns its status, and whether a liveness probe took longer meanwhile.
+    """Post a body; return its status, and whether a liveness probe took longer meanwhile.
 
     A loop that is blocked keeps a probe waiting each time, and for most of the request; a busy
     machine now and then, and makes the request as much longer.
@@ -61,7 +61,7 @@ def probes_wait_during(predictor, body: bytes, limit_s: float) -> tuple[int, boo
 
 
 def worst_probe_during(predictor, body: bytes) -> tuple[int, float]:
-    """Posts a body; returns its status, and the longest a liveness probe took meanwhile."""
+    """Post a body; return its status, and the longest a liveness probe took meanwhile."""
     times, done = [], threading.Event()
 
     def probe():
@@ -158,3 +158,9 @@ def test_damaged_tiffs_leave_no_raw_lines_in_the_log(predictor, compression):
     assert predictor.client.post(V1, content=bytes(body)).status_code in (200, 400)
     for line in predictor.log.read_text().splitlines():
         json.loads(line)
+
+
+def test_a_damaged_jpeg_is_refused(predictor, damaged_jpeg):
+    error = assert_refused(predictor.client.post(V1, content=damaged_jpeg))
+    assert "cannot be decoded" in error
+    assert_refused(predictor.client.post(f"{V1}?output=overlay", content=damaged_jpeg))

@@ -78,7 +78,7 @@ def test_bytes_of_many_empty_elements_are_refused_at_the_second(predictor):
     entry = {"name": "image", "shape": [1], "datatype": "BYTES"}
     head = json.dumps({"inputs": [{**entry, "parameters": {"binary_data_size": len(raw)}}]})
     reply = predictor.client.post(V2, content=head.encode() + raw, headers={LENGTH: str(len(head))})
-    assert "more than 1 images" in assert_refused(reply)
+    assert "more than 1 image," in assert_refused(reply)
     assert predictor.rss_mib() - before < GROWTH_MIB
 
 

@@ -22,7 +22,7 @@ JSON_BODIES = {
     "invalid UTF-8": b'{"instances": ["\xff\xfe"]}',
     "no instances": b'{"instances": []}',
     "an instance that is a number": b'{"instances": [1]}',
-    "base64 that is none": b'{"instances": [{"b64": "!!"}]}',
+    "invalid base64": b'{"instances": [{"b64": "!!"}]}',
     "base64 of no image": json.dumps(
         {"instances": [{"b64": base64.b64encode(b"hello").decode()}]}
     ).encode(),
@@ -130,3 +130,33 @@ def test_v2_requests_with_one_field_replaced_are_refused_or_inferred(predictor, 
 def test_random_bytes_as_binary_v2_are_refused(predictor, body, length):
     reply = predictor.client.post(V2, content=body, headers={LENGTH: str(length)})
     assert reply.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (base64.encodebytes(bytes(100)).decode(), "base64 -w0"),
+        ("data:image/png;base64,AAAA", "'data:' prefix"),
+        ("_-_-", "'+' and '/'"),
+        ("A", "not base64"),
+    ],
+)
+def test_base64_of_another_kind_is_told_what_to_do(predictor, text, says):
+    v1 = predictor.client.post(V1, json={"instances": [{"b64": text}]})
+    assert says in assert_refused(v1)
+    element = tensor(datatype="BYTES", shape=[1], data=[text])
+    assert says in assert_refused(predictor.client.post(V2, json={"inputs": [element]}))
+
+
+def test_bytes_without_their_length_are_told_so(predictor, scene_jpeg):
+    size = {"binary_data_size": len(scene_jpeg)}
+    entry = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": size}
+    head = json.dumps({"inputs": [entry]}).encode()
+    headers = {LENGTH: str(len(head))}
+    reply = predictor.client.post(V2, content=head + scene_jpeg, headers=headers)
+    assert "begin with their length" in assert_refused(reply)
+
+
+def test_a_multipart_form_for_predict_is_told_where_to_go(predictor, scene_png):
+    reply = predictor.client.post(V1, files={"file": scene_png})
+    assert "/predict" in assert_refused(reply)

@@ -7,10 +7,8 @@ import httpx
 import pytest
 
 from segmentor.onnx_model import OnnxModel
-from serving.admission import Admission
-from serving.body_budget import BodyBudget
+from serving.engines.loading import ServedModel
 from serving.lean_kserve import import_kserve
-from serving.served_model import ServedModel
 from serving.settings import Limits
 
 
@@ -21,17 +19,13 @@ def broken(images):
 @pytest.fixture
 def application(street_model):
     import_kserve()
-    from kserve.model_repository import ModelRepository
-
-    from serving.application import build_application
-    from serving.model import FixedRepository, HonestDataPlane, SegmentationModel
+    from serving.http.application import build_application
+    from serving.kserve_model import FixedRepository, SegmentationModel
 
     contract = OnnxModel(street_model).contract
     served = ServedModel("scene", "1", "sha256:0", "onnxruntime", contract, broken)
-    registry = ModelRepository()
-    registry.update(SegmentationModel(served, Admission(1, 1, 5), BodyBudget(1 << 20)))
-    limits = Limits()
-    return build_application(HonestDataPlane(registry), FixedRepository(registry), served, limits)
+    limits = Limits(workers=1, queue_limit=1, time_limit_s=5)
+    return build_application(FixedRepository(SegmentationModel(served, limits)))
 
 
 @pytest.mark.parametrize("path", ["/v1/models/scene:predict", "/predict"])

@@ -9,7 +9,7 @@ import_kserve()
 assert sys.argv[1:] == ["--model", "x", "--enable", "y"]
 assert not [name for name in sys.modules if name.split(".")[0] in ("pandas", "kubernetes")]
 import serving.server, kserve
-assert issubclass(serving.server.PredictorServer, kserve.ModelServer)
+assert issubclass(serving.server.SegmentationModel, kserve.Model)
 import pandas
 assert pandas.DataFrame({"a": [1]}).shape == (1, 1)
 import kubernetes.client

@@ -23,10 +23,10 @@ from running_predictor import (
 
 from segmentor.contract import METADATA_KEY
 from segmentor.errors import ContractError
-from segmentor.object_store import ObjectUri
+from segmentor.object_uri import ObjectUri
 from segmentor.onnx_model import OnnxModel
 from serving.__main__ import main
-from serving.served_model import ModelSource, load_model
+from serving.engines.loading import ModelSource, load_model
 
 
 def run_to_its_end(*arguments: str, environment=None) -> tuple[int, str]:

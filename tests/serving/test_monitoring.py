@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,12 @@ def test_paths_that_do_not_exist_share_one_label(predictor):
 
 def test_each_request_is_one_line_of_json_with_its_id(predictor, scene_png):
     reply = predictor.client.post("/predict", files={"file": scene_png})
-    lines = [json.loads(line) for line in predictor.log.read_text().splitlines()]
-    mine = [line for line in lines if line.get("request_id") == reply.headers["x-request-id"]]
+    mine: list[dict] = []
+    deadline = time.monotonic() + 60
+    # The line is written after the reply, which a busy machine may take a moment for.
+    while not mine and time.monotonic() < deadline:
+        time.sleep(0.02)
+        lines = [json.loads(line) for line in predictor.log.read_text().splitlines()]
+        mine = [line for line in lines if line.get("request_id") == reply.headers["x-request-id"]]
     assert len(mine) == 1
     assert (mine[0]["event"], mine[0]["route"], mine[0]["status"]) == ("request", "/predict", 200)

@@ -86,7 +86,7 @@ def test_every_panel_shows_something(prometheus, panel):
         expression = target["expr"].replace("$namespace", "models").replace("$pod", "scene-.*")
         values = query(prometheus, expression)
         assert bool(values) != (panel["title"] in EMPTY), expression
-        # Of routes without requests there is none to be had.
+        # Routes without requests have no value.
         shown = [value for value in values if math.isfinite(value)]
         assert bool(shown) == bool(values), (expression, values)
 

@@ -108,15 +108,16 @@ def test_what_is_no_threshold_is_refused_over_grpc(native_predictor, scene_png, 
     assert details.startswith("threshold: found")
 
 
-def test_two_thresholds_are_refused(native_predictor, scene_png):
-    parameters = {"threshold": 0.4}
+def test_the_threshold_of_the_query_wins(native_predictor, scene_png, moved):
+    parameters = {"threshold": 0.001}
     body, headers = v2_body(scene_png, parameters=parameters)
-    query = "?threshold=0.4"
-    for reply in (
-        native_predictor.client.post(V1 + query, content=v1_body(scene_png, parameters=parameters)),
-        native_predictor.client.post(V2 + query, content=body, headers=headers),
-    ):
-        assert "in the query and in 'parameters'" in assert_refused(reply)
+    reply = native_predictor.client.post(f"{V2}?threshold={MOVED}", content=body, headers=headers)
+    assert reply.json()["outputs"][0]["data"] == moved.ravel().tolist()
+    reply = native_predictor.client.post(
+        f"{V1}?threshold={MOVED}&output=mask", content=v1_body(scene_png, parameters=parameters)
+    )
+    mask = decode_index(base64.b64decode(reply.json()["predictions"][0]["mask"]["b64"]))
+    np.testing.assert_array_equal(mask, moved)
 
 
 def test_no_threshold_says_nothing(native_predictor, scene_png):

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class AnnotationsByImage:
-    """Keeps annotations in a temporary file, and 16 bytes of each in memory.
+    """Keep annotations in a temporary file, and 16 bytes of each in memory.
 
     COCO lists them apart from the images, in any order. Use it as a context manager.
     """
@@ -26,21 +26,21 @@ class AnnotationsByImage:
         self._file.close()
 
     def add(self, image: int, record: Any) -> None:
-        """Appends an annotation, any JSON value, of the image of this number."""
+        """Append an annotation, any JSON value, of the image of this number."""
         line = json.dumps(record).encode()
         self._file.write(line)
         self._images.append(image)
         self._ends.append(self._ends[-1] + len(line))
 
     def sort(self) -> None:
-        """Makes `of` possible; nothing is added after it."""
+        """Make `of` possible; nothing is added after it."""
         self._file.flush()
         images = np.frombuffer(self._images, np.int64)
         self._order = np.argsort(images, kind="stable")
         self._sorted = images[self._order]
 
     def of(self, image: int) -> tuple[bytes, ...]:
-        """Returns the annotations of an image as JSON, in the order they were added."""
+        """Return the annotations of an image as JSON, in the order they were added."""
         begin, end = np.searchsorted(self._sorted, [image, image + 1])
         return tuple(self._read(position) for position in self._order[begin:end].tolist())
 

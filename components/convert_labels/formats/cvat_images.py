@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from components.convert_labels.exports import Export, Item, Notes, ShapesLabel
 from components.convert_labels.formats.cvat_xml import (
     NOT_PAINTED,
     PAINTED,
@@ -15,21 +14,22 @@ from components.convert_labels.formats.cvat_xml import (
     parse_shape,
     task_names,
 )
-from components.convert_labels.image_finder import stem
-from components.convert_labels.source_files import SourceFiles
+from components.convert_labels.raw_labels import Export, Format, Item, Notes, ShapesLabel
+from components.convert_labels.source.files import SourceFiles
+from components.convert_labels.source.image_finder import stem
 from segmentor.errors import DataError
 
 
 def recognises(files: SourceFiles) -> bool:
-    """True when the annotations hold images and not tracks."""
+    """Return True when the annotations hold images and not tracks."""
     file = annotation_file(files)
     if file is None:
         return False
     return first_tag(file, ("image", "track")) != "track"
 
 
-def read(files: SourceFiles) -> Export:
-    """Opens the export.
+def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
+    """Open the export.
 
     Raises:
         DataError: the XML cannot be read, or names no labels.
@@ -68,7 +68,8 @@ def read(files: SourceFiles) -> Export:
 
 
 def _item(element: Element, notes: Notes) -> Item:
-    name = element.get("name", "")
+    # Written on Windows by some tools; no file of an export has this sign in its name.
+    name = element.get("name", "").replace("\\", "/")
     where = f"{element.get('subset')}/{name}" if element.get("subset") else name
     if element.get("id"):
         where = f"{where} (image id {element.get('id')})"
@@ -89,3 +90,6 @@ def _item(element: Element, notes: Notes) -> Item:
         task=element.get("task_id", ""),
         image_name=name,
     )
+
+
+FORMAT = Format("CVAT for images 1.1", "`annotations.xml` with `<image>`", recognises, read)

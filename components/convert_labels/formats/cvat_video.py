@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
 from components.convert_labels.formats.annotations_by_image import AnnotationsByImage
 from components.convert_labels.formats.cvat_xml import (
     NOT_PAINTED,
@@ -20,21 +19,22 @@ from components.convert_labels.formats.cvat_xml import (
     track_shapes,
 )
 from components.convert_labels.formats.video_frames import Film, films
-from components.convert_labels.image_finder import stem
-from components.convert_labels.source_files import SourceFile, SourceFiles
+from components.convert_labels.raw_labels import Export, Format, Item, Notes, Shape, ShapesLabel
+from components.convert_labels.source.files import SourceFile, SourceFiles
+from components.convert_labels.source.image_finder import stem
 from segmentor.errors import DataError
 
-# Frame numbers are below it: a film's number times this, plus the frame, is a key of its own.
+# Frame numbers are smaller, so a film's number times this plus the frame is a unique key.
 _FRAMES = 1 << 32
 
 
 def recognises(files: SourceFiles) -> bool:
-    """True when there are annotations; those of images are recognised before."""
+    """Return True when there are annotations; those of images are recognised before."""
     return annotation_file(files) is not None
 
 
 def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
-    """Opens the export; images are in it, or `elsewhere`: which there are says which frames are.
+    """Open the export; images are in it, or `elsewhere`: which there are says which frames are.
 
     CVAT writes each visible frame of a track, interpolated ones too; `outside` ends visibility.
 
@@ -49,7 +49,8 @@ def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
     for track, shape in track_shapes(file):
         if _is_painted(shape):
             labelled[_task_and_subset(track)].add(_frame(shape, file.name))
-    found = films([files, *([elsewhere] if elsewhere else [])], meta, labelled, file.name)
+    places = [files, *([elsewhere.without_wrapper()] if elsewhere else [])]
+    found = films(places, meta, labelled, file.name)
     notes = Notes()
 
     def items() -> Iterator[Item]:
@@ -77,7 +78,7 @@ def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
 
 
 def parse_line(line: bytes, where: str) -> tuple[Shape, ...]:
-    """Turns what was kept of a shape into a shape.
+    """Turn what was kept of a shape into a shape.
 
     Raises:
         MaskError: an attribute that is missing or no number.
@@ -116,7 +117,7 @@ def _keep_shapes(
 
 
 class _Gaps:
-    """Finds frames that a track skips while it is visible: CVAT writes those, other tools do not.
+    """Find frames that a track skips while it is visible: CVAT writes those, other tools do not.
 
     `frames` are those of each film, sorted.
     """
@@ -129,7 +130,7 @@ class _Gaps:
     def before(
         self, track: Mapping[str, str], shape: Element, film: int, where: str
     ) -> Iterator[str]:
-        """Yields the names of the frames skipped before the next shape of a track."""
+        """Yield the names of the frames skipped before the next shape of a track."""
         frame = _frame(shape, where)
         if track is self._track:
             frames = self._frames[film]
@@ -160,3 +161,6 @@ def _frame(shape: Element, where: str) -> int:
     if not text.isdecimal() or int(text) >= _FRAMES:
         raise DataError(where, f"frame '{text[:20]}'", "a frame number")
     return int(text)
+
+
+FORMAT = Format("CVAT for video 1.1", "`annotations.xml` with `<track>`", recognises, read)

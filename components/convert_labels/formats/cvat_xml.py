@@ -10,9 +10,9 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 from numpy.typing import NDArray
 
-from components.convert_labels.exports import Shape
+from components.convert_labels.raw_labels import Shape
 from components.convert_labels.run_lengths import REDRAW
-from components.convert_labels.source_files import SourceFile, SourceFiles
+from components.convert_labels.source.files import SourceFile, SourceFiles
 from segmentor.errors import DataError, MaskError
 from segmentor.label_map import Colour, LabelClass, voc_palette
 
@@ -41,7 +41,7 @@ class Meta:
 
 
 def task_names(meta: Meta) -> dict[str, str]:
-    """Returns what to call each task: two may have one name."""
+    """Return what to call each task: two may have one name."""
     return {
         facts["id"]: f"{facts['name']} (task {facts['id']})"
         for facts in meta.tasks
@@ -50,7 +50,7 @@ def task_names(meta: Meta) -> dict[str, str]:
 
 
 def annotation_file(files: SourceFiles) -> SourceFile | None:
-    """Returns the one XML at the top whose root is <annotations>, or None.
+    """Return the one XML at the top whose root is <annotations>, or None.
 
     Raises:
         DataError: there are several.
@@ -68,7 +68,7 @@ def annotation_file(files: SourceFiles) -> SourceFile | None:
 
 
 def elements(file: SourceFile, names: tuple[str, ...]) -> Iterator[ElementTree.Element]:
-    """Streams the elements of these names below the root; each is emptied when the next is asked.
+    """Stream the elements of these names below the root; each is emptied when the next is asked.
 
     Raises:
         DataError: no well-formed XML, or one with a document type (entities are never expanded).
@@ -83,7 +83,7 @@ def elements(file: SourceFile, names: tuple[str, ...]) -> Iterator[ElementTree.E
 
 
 def first_tag(file: SourceFile, names: tuple[str, ...]) -> str:
-    """Returns the name of the first element of these names, or ""; it is not read whole.
+    """Return the name of the first element of these names, or ""; it is not read whole.
 
     Raises:
         DataError: no well-formed XML up to there.
@@ -95,7 +95,7 @@ def first_tag(file: SourceFile, names: tuple[str, ...]) -> str:
 
 
 def track_shapes(file: SourceFile) -> Iterator[tuple[Mapping[str, str], ElementTree.Element]]:
-    """Streams the shapes of every <track>, each with the attributes of its track.
+    """Stream the shapes of every <track>, each with the attributes of its track.
 
     A track has a shape for each frame: so it is not held whole.
 
@@ -123,14 +123,14 @@ def _events(file: SourceFile) -> Iterator[tuple[str, ElementTree.Element]]:
             file.name, "a document type or entities", "plain XML as CVAT writes it"
         ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        # The last two: of an encoding that is none, or that is not read.
+        # An unknown encoding raises one of the last two.
         raise DataError(
             file.name, f"broken XML ({error})", "a complete file", "export it again"
         ) from error
 
 
 def parse_meta(element: ElementTree.Element) -> Meta:
-    """Reads <meta>: the labels with their colours, and single facts of the tasks.
+    """Read <meta>: the labels with their colours, and single facts of the tasks.
 
     Raises:
         DataError: a label without a name.
@@ -146,7 +146,7 @@ def parse_meta(element: ElementTree.Element) -> Meta:
     if not classes:
         raise DataError("annotations.xml: meta", "no labels", "the labels of the task")
     tasks = [*element.iter("task")] or [*element.iter("job")]
-    # Of a job's film the size stands beside <job>, of a task's inside <task>.
+    # The size of a job's film is beside <job>, that of a task's film inside <task>.
     size = element.findall("original_size/*")
     return Meta(tuple(classes.values()), tuple(_facts(task, size) for task in tasks))
 
@@ -157,7 +157,7 @@ def _facts(task: ElementTree.Element, size: list[ElementTree.Element]) -> dict[s
 
 
 def parse_shape(record: Record, where: str) -> tuple[Shape, ...]:
-    """Turns an element's name and attributes into a shape.
+    """Turn an element's name and attributes into a shape.
 
     Raises:
         MaskError: an attribute that is missing or no number.
@@ -212,4 +212,5 @@ def _is_annotations(file: SourceFile) -> bool:
     with file.open() as stream:
         head = stream.read(_HEAD_BYTES)
     # The first element, after declaration, comments and, on hostile files, a document type.
-    return re.search(rb"<annotations[\s>/]", head) is not None
+    # UTF-16 has a zero beside each of these letters.
+    return re.search(rb"<annotations[\s>/]", head.replace(b"\0", b"")) is not None

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.convert_labels.exports import Export, Item, Notes, Shape, ShapesLabel
-from components.convert_labels.formats.coco import box_shape
+from components.convert_labels.formats.coco import box_shape, stated_box
 from components.convert_labels.formats.json_annotations import (
     annotation_files,
     first_value,
@@ -15,24 +14,33 @@ from components.convert_labels.formats.json_annotations import (
     listed,
     numbers,
     objects,
-    palette_colour,
     run_values,
 )
-from components.convert_labels.source_files import SourceFiles
+from components.convert_labels.raw_labels import (
+    Export,
+    Format,
+    Item,
+    Notes,
+    Shape,
+    ShapesLabel,
+    class_name,
+)
+from components.convert_labels.source.files import SourceFiles
 from segmentor.errors import DataError, MaskError
-from segmentor.label_map import LabelClass
+from segmentor.label_map import LabelClass, class_colour
+from segmentor.plurals import counted
 
 _KEYS = {"items", "categories"}
 _PAINTED = ("polygon", "bbox", "mask", "ellipse")
 
 
 def recognises(files: SourceFiles) -> bool:
-    """True when a JSON file lists items and categories."""
+    """Return True when a JSON file lists items and categories."""
     return has_annotations(files, _KEYS)
 
 
-def read(files: SourceFiles) -> Export:
-    """Opens the export.
+def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
+    """Open the export.
 
     Raises:
         DataError: a list is missing or broken, or the subsets disagree on the labels.
@@ -55,7 +63,7 @@ def read(files: SourceFiles) -> Export:
     return Export(
         format="Datumaro 1.0",
         classes=tuple(
-            LabelClass(name, palette_colour(position))
+            LabelClass(name, class_colour(position))
             for position, (name, parent) in enumerate(labels[0], 1)
             if not parent
         ),
@@ -68,10 +76,10 @@ def read(files: SourceFiles) -> Export:
 
 
 def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Shape, ...]:
-    """Turns an annotation and its label into a shape.
+    """Turn an annotation and its label into a shape.
 
     Raises:
-        MaskError: coordinates that are none.
+        MaskError: invalid coordinates.
     """
     label, annotation = record
     kind = annotation["type"]
@@ -88,10 +96,11 @@ def parse_annotation(record: tuple[str, dict[str, Any]], where: str) -> tuple[Sh
         if not isinstance(rle, dict):
             raise MaskError(where, "a mask without rle", "run lengths")
         values = run_values(rle, where)
-        return (Shape("rle", label, values, z_order, _group(annotation)),)
+        stated = stated_box(annotation.get("bbox"))
+        return (Shape("rle", label, values, z_order, _group(annotation), stated_box=stated),)
     values = numbers(annotation.get("points"), where)
     if values.size % 2 or (kind == "ellipse" and values.size != 4):
-        raise MaskError(where, f"a {kind} of {values.size} numbers", "x, y, x, y, ...")
+        raise MaskError(where, f"a {kind} of {counted(values.size, 'number')}", "x, y, x, y, ...")
     if kind == "ellipse":
         left, top, right, bottom = values.tolist()
         centre = [(left + right) / 2, (top + bottom) / 2]
@@ -119,8 +128,8 @@ def _item(item: dict[str, Any], subset: str, labels: list[tuple[str, str]], note
         else None
     )
     name = str(item.get("id", ""))
-    label = ShapesLabel(tuple(records), parse_annotation, stated, name)
-    return Item(name, label, subset, image_name=str(image.get("path") or ""))
+    shapes = ShapesLabel(tuple(records), parse_annotation, stated, name)
+    return Item(name, shapes, subset, image_name=str(image.get("path") or ""))
 
 
 def _group(annotation: dict[str, Any]) -> str:
@@ -128,13 +137,18 @@ def _group(annotation: dict[str, Any]) -> str:
 
 
 def _labels(categories: Any, where: str) -> list[tuple[str, str]]:
-    """Returns each label and its parent: "" but for points of skeletons, which are no classes."""
+    """Return each label and its parent: "" except for skeleton points, which are not classes."""
     try:
-        listed_labels = categories["label"]["labels"]
-        labels = [(str(label["name"]), str(label.get("parent") or "")) for label in listed_labels]
+        labels = [
+            (class_name(str(label["name"])), str(label.get("parent") or ""))
+            for label in categories["label"]["labels"]
+        ]
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{where}: categories", "no label list", "label.labels") from error
     names = [name for name, parent in labels if not parent]
     if not names or len(set(names)) != len(names):
         raise DataError(f"{where}: categories", "no labels, or one twice", "unique labels")
     return labels
+
+
+FORMAT = Format("Datumaro 1.0", "`annotations/*.json` with `items`", recognises, read)

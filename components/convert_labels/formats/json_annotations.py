@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.convert_labels.run_lengths import unpack_counts
-from components.convert_labels.source_files import SourceFile, SourceFiles
+from components.convert_labels.source.files import SourceFile, SourceFiles
 from segmentor.errors import DataError, MaskError
-from segmentor.label_map import Colour, voc_palette
 
 _FOLDER = "annotations"
-# Searched at once, and what is looked at again, as a key may lie across two parts.
+# Bytes searched at once, and bytes searched again because a key may span two parts.
 _PART_BYTES = 1 << 16
 _OVERLAP_BYTES = 64
-# Lists and objects in one another: annotations have half a dozen.
+# Depth of nested lists and objects: annotations have half a dozen levels.
 MAX_DEPTH = 100
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{}'))
@@ -27,7 +26,7 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 
 def has_annotations(files: SourceFiles, keys: set[str]) -> bool:
-    """True when all these keys occur in a JSON file at the top or in `annotations/`.
+    """Return True when all these keys occur in a JSON file at the top or in `annotations/`.
 
     The text is searched, not parsed, a part at a time.
     """
@@ -37,7 +36,7 @@ def has_annotations(files: SourceFiles, keys: set[str]) -> bool:
 def annotation_files(
     files: SourceFiles, keys: set[str], is_other: Callable[[str], bool] = lambda name: False
 ) -> list[SourceFile]:
-    """Returns the JSON files, at the top or in `annotations/`, in which all these keys occur.
+    """Return the JSON files, at the top or in `annotations/`, in which all these keys occur.
 
     Args:
         files: The export's.
@@ -64,12 +63,21 @@ def annotation_files(
 
 
 def _json_names(files: SourceFiles) -> list[str]:
+    """Return JSON files at the top or in `annotations/`; without any, one in each other folder.
+
+    Roboflow writes the latter: `train/_annotations.coco.json`, beside the images of train.
+    """
     names = sorted(name for name in files if name.lower().endswith(".json"))
-    return [name for name in names if "/" not in name.removeprefix(_FOLDER + "/")]
+    near = [name for name in names if "/" not in name.removeprefix(_FOLDER + "/")]
+    if near:
+        return near
+    inside = [name for name in names if name.count("/") == 1]
+    folders = [name.partition("/")[0] for name in inside]
+    return inside if len(set(folders)) == len(folders) else []
 
 
 def first_value(file: SourceFile, key: str) -> Any:
-    """Returns the value of a key of the file's object, whole.
+    """Return the value of a key of the file's object, whole.
 
     Raises:
         DataError: no JSON, or no such key.
@@ -80,7 +88,7 @@ def first_value(file: SourceFile, key: str) -> Any:
 
 
 def objects(file: SourceFile, key: str) -> Iterator[dict[str, Any]]:
-    """Streams the objects of a list, `key` of the file's object, one in memory at a time.
+    """Stream the objects of a list, `key` of the file's object, one in memory at a time.
 
     Raises:
         DataError: no JSON, or something else than objects in the list.
@@ -92,7 +100,7 @@ def objects(file: SourceFile, key: str) -> Iterator[dict[str, Any]]:
 
 
 def listed(value: Any, where: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a list that is in memory.
+    """Yield the objects of a list that is in memory.
 
     Raises:
         DataError: no list of objects.
@@ -106,7 +114,7 @@ def listed(value: Any, where: str) -> Iterator[dict[str, Any]]:
 
 
 def run_values(rle: dict[str, Any], where: str) -> NDArray[np.float64]:
-    """Returns the values of a Shape of kind 'rle', from COCO's packed or plain counts.
+    """Return the values of a Shape of kind 'rle', from COCO's packed or plain counts.
 
     Raises:
         MaskError: no size, or counts that cannot be read.
@@ -124,7 +132,7 @@ def run_values(rle: dict[str, Any], where: str) -> NDArray[np.float64]:
 
 
 def numbers(value: Any, where: str) -> NDArray[np.float64]:
-    """Returns a list of numbers as an array.
+    """Return a list of numbers as an array.
 
     Raises:
         MaskError: another value.
@@ -177,10 +185,10 @@ def _missing_keys(file: SourceFile, keys: set[str]) -> set[str]:
 
 
 def _refuse_deep(file: SourceFile) -> None:
-    """Refuses lists in lists in lists: a parser's memory grows with the square of their depth."""
+    """Refuse lists in lists in lists: a parser's memory grows with the square of their depth."""
     depth, rest = 0, b""
     with file.open() as stream:
-        # As much again, where a string goes on: it is not searched more than twice.
+        # Read as much again while a string goes on, so that it is searched at most twice.
         while part := stream.read(max(_PART_BYTES, len(rest))):
             # What follows a backslash must stay where it is.
             text = rest + (part if b"\\" in rest + part else part.translate(None, _NO_SIGNS))
@@ -191,9 +199,3 @@ def _refuse_deep(file: SourceFile) -> None:
                 found = f"broken JSON (nested deeper than {MAX_DEPTH})"
                 raise DataError(file.name, found, "what CVAT exports", "export it again")
             depth = int(levels[-1]) if levels.size else depth
-
-
-def palette_colour(position: int) -> Colour:
-    """Returns a colour for a format that has none: the VOC palette's."""
-    red, green, blue = (int(value) for value in voc_palette()[position % 256])
-    return red, green, blue

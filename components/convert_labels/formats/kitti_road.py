@@ -7,21 +7,20 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from components.convert_labels.class_mapping import IGNORE
-from components.convert_labels.exports import ColourLabel, Export, Item, Notes
-from components.convert_labels.source_files import SourceFiles
+from components.convert_labels.raw_labels import IGNORE, ColourLabel, Export, Format, Item, Notes
+from components.convert_labels.source.files import SourceFiles
 from segmentor.label_map import BACKGROUND, LabelClass
 
 _GROUND_TRUTH = re.compile(r"^((?:.*/)?)gt_image_2/([a-z]+)_(road|lane)_(\d+)\.png$")
 
 
 def recognises(files: SourceFiles) -> bool:
-    """True when there is a ground truth file of KITTI's naming."""
+    """Return True when there is a ground truth file of KITTI's naming."""
     return any(_GROUND_TRUTH.match(name) for name in files)
 
 
-def read(files: SourceFiles) -> Export:
-    """Opens the export; road ground truth is preferred to that of the own lane."""
+def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
+    """Open the export; road ground truth is preferred to that of the own lane."""
     notes = Notes()
     matches = [match for match in map(_GROUND_TRUTH.match, sorted(files)) if match]
     kinds = {match.group(3) for match in matches}
@@ -53,3 +52,6 @@ def read(files: SourceFiles) -> Export:
         is_by_colour=True,
         notes=notes,
     )
+
+
+FORMAT = Format("KITTI road", "`gt_image_2/um_road_*.png`", recognises, read)

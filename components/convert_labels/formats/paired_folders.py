@@ -1,122 +1,154 @@
-"""Folders of images with folders of masks beside them: `train/` and `trainannot/`, and the like.
+"""Folders of images with folders of masks beside them, under the names that people give them.
 
-That is the layout of SegNet's CamVid (index masks), of CVAT's "CamVid 1.0" (colour masks with a
-label_colors.txt), and of `images/` with `masks/`. Index masks take their names from classes.txt;
-without one they must be binary: 0, and 1 or 255.
+Index masks take their names from a class list (classes.txt and its like), colour masks from a list
+of colours. Without either, masks must be binary: 0, and 1 or 255.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 
-from components.convert_labels.exports import ColourLabel, Export, IndexLabel, Item
-from components.convert_labels.formats.segmentation_mask import (
-    LABEL_MAP,
-    black_labels,
-    parse_colour,
-    parse_label_map,
+from components.convert_labels.formats.class_lists import (
+    COLOUR_LISTS,
+    LABEL_COLOURS,
+    ClassList,
+    find_class_list,
 )
-from components.convert_labels.image_finder import by_letters, same_letters, stem
-from components.convert_labels.source_files import SourceFiles
-from segmentor.errors import DataError, LabelMapError
-from segmentor.image_io import EXTENSIONS
-from segmentor.label_map import LabelClass, LabelMap, voc_palette
+from components.convert_labels.formats.layouts import (
+    SUBSETS,
+    Layout,
+    find_layouts,
+    odd_names,
+    unlike_the_others,
+)
+from components.convert_labels.raw_labels import (
+    ColourLabel,
+    Export,
+    Format,
+    IndexLabel,
+    Item,
+    Notes,
+)
+from components.convert_labels.source.files import SourceFiles
+from components.convert_labels.source.image_finder import by_letters, same_letters, stem
+from segmentor.errors import DataError
+from segmentor.label_map import LabelClass, voc_palette
+from segmentor.plurals import counted
 
-LABEL_COLOURS = "label_colors.txt"
-CLASS_LIST = "classes.txt"
 # The one class of binary masks without a class list.
 FOREGROUND = "foreground"
-_SUFFIX = "annot"
-_NAMED_PAIRS = tuple(
-    (images, masks)
-    for images in ("images", "imgs", "image", "JPEGImages")
-    for masks in ("masks", "mask", "labels", "annotations", "SegmentationClass")
-)
+NO_MASK = "images without a mask file (no label)"
+_NOT_LISTED = "images that no list in ImageSets names (left out)"
+_LISTS = "ImageSets/Segmentation"
 
 
 def recognises(files: SourceFiles) -> bool:
-    """True when folders of masks stand beside folders of images."""
-    return bool(_pairs(files))
+    """Return True when folders of masks stand beside folders of images."""
+    layouts = _layouts(files)
+    return any(layout.mask_names.keys() & layout.image_names.keys() for layout in layouts) or any(
+        not layout.image_names for layout in layouts
+    )
 
 
-def read(files: SourceFiles) -> Export:
-    """Opens the export.
+def read(files: SourceFiles, elsewhere: SourceFiles | None = None) -> Export:
+    """Open the export.
 
     Raises:
         LabelMapError: the class list cannot be read.
         DataError: a mask that a list of images names is not there.
     """
-    pairs = _pairs(files)
-    for subset, _, mask_folder in pairs:
-        _refuse_lost_masks(files, subset, mask_folder)
-    by_colour = _colours(files)
-    is_binary = by_colour is None and CLASS_LIST not in files
-    subsets = tuple(sorted(subset for subset, _, _ in pairs))
+    layouts = _layouts(files)
+    for layout in layouts:
+        _refuse_lost_masks(layout)
+        _refuse_other_endings(layout)
+    folders = sorted({f for layout in layouts for f in (_parent(layout), layout.masks) if f})
+    listed = find_class_list(files, folders)
+    classes = listed or ClassList(_binary_classes(), (0, 1))
+    by_colour = not classes.values
+    lists = _image_lists(files, layouts)
+    notes = Notes()
 
     def items() -> Iterator[Item]:
-        for subset, image_folder, mask_folder in pairs:
-            masks = _stems(files, mask_folder)
-            images = _stems(files, image_folder)
-            letters = by_letters(masks.keys() | images.keys())
-            listed = {letters.get(same_letters(name), name) for name in _listed(files, subset)}
-            for name in sorted(masks.keys() | images.keys() | listed):
-                label = None
-                if name in masks:
-                    file = files[masks[name]]
-                    label = IndexLabel(file, is_binary) if by_colour is None else ColourLabel(file)
-                yield Item(name, label, subset)
+        notes.clear()
+        for layout in layouts:
+            for name in _names(layout):
+                subset = layout.subset
+                if lists:
+                    if name not in lists:
+                        notes.count(_NOT_LISTED, name)
+                        continue
+                    subset = lists[name]
+                item = _item(layout, name, subset, by_colour, is_binary=listed is None)
+                if item.label is None:
+                    notes.count(NO_MASK, item.place)
+                yield item
 
-    if by_colour is not None:
-        classes, kind = by_colour, "CamVid 1.0" if LABEL_COLOURS in files else "colour masks"
-    elif is_binary:
-        classes, kind = _binary_classes(), "folders with binary masks"
-    else:
-        classes, kind = read_class_list(files), "folders with index masks"
     return Export(
-        format=kind,
-        classes=classes,
+        format=_name(files, listed),
+        classes=classes.classes,
         items=items,
-        image_folders=tuple(dict.fromkeys(["", *(image for _, image, _ in pairs if image)])),
-        subsets=subsets,
-        count=sum(
-            len(_stems(files, image).keys() | _stems(files, mask).keys())
-            for _, image, mask in pairs
-        ),
-        is_ordered=by_colour is None,
-        is_complete=by_colour is None,
-        is_by_colour=by_colour is not None,
-        remarks=() if by_colour is None else black_labels(classes),
+        image_folders=_image_folders(layouts),
+        subsets=tuple(sorted(set(lists.values()) or {layout.subset for layout in layouts})),
+        count=sum(len(_names(layout)) for layout in layouts),
+        is_ordered=not by_colour,
+        is_complete=not by_colour,
+        is_by_colour=by_colour,
+        index_values=classes.values,
+        remarks=classes.remarks,
+        notes=notes,
     )
 
 
-def parse_label_colours(text: str) -> tuple[LabelClass, ...]:
-    """Parses `r g b name` lines; a name may hold spaces.
-
-    Raises:
-        LabelMapError: a line that is none.
-    """
-    classes: dict[str, LabelClass] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        fields = line.split(maxsplit=3)
-        colour = parse_colour(fields[:3])
-        if colour is None or len(fields) != 4 or fields[3].strip() in classes:
-            where = f"{LABEL_COLOURS}, line {number}"
-            raise LabelMapError(where, f"'{line.strip()}'", "r g b name, each name once")
-        classes[fields[3].strip()] = LabelClass(fields[3].strip(), colour)
-    return tuple(classes.values())
+def _layouts(files: SourceFiles) -> list[Layout]:
+    has_colours = any(PurePosixPath(name).name in COLOUR_LISTS for name in _near_the_top(files))
+    layouts = find_layouts(files, has_colours)
+    with_masks = {layout.subset for layout in layouts}
+    unlabelled = [subset for subset in _listed_subsets(files) if subset not in with_masks]
+    return [*layouts, *(Layout(files, subset, subset, f"{subset}annot") for subset in unlabelled)]
 
 
-def read_class_list(files: SourceFiles) -> tuple[LabelClass, ...]:
-    """Reads classes.txt: the name of each index, one a line.
+def _near_the_top(files: SourceFiles) -> Iterator[str]:
+    return (name for name in files if name.count("/") <= 1)
 
-    Raises:
-        LabelMapError: no names, or one twice.
-    """
-    names = [line.strip() for line in files[CLASS_LIST].read_text().splitlines() if line.strip()]
-    try:
-        return LabelMap.of(names).classes
-    except LabelMapError as error:
-        raise LabelMapError(CLASS_LIST, error.found, error.expected) from error
+
+def _item(layout: Layout, name: str, subset: str, by_colour: bool, is_binary: bool) -> Item:
+    mask, image = layout.mask_names.get(name), layout.image_names.get(name, "")
+    label: ColourLabel | IndexLabel | None = None
+    if mask == "":
+        found, remedy = f"several masks called {name} in {layout.masks}", "take one of them out"
+        raise DataError(layout.files.where, found, "one mask a name", remedy)
+    if mask is not None:
+        file = layout.files[mask]
+        label = ColourLabel(file) if by_colour else IndexLabel(file, is_binary)
+    # If several images have the name, the finder reports them.
+    return Item(name + layout.image_suffix, label, subset, image_name=image)
+
+
+def _names(layout: Layout) -> list[str]:
+    """Return the names of masks, images and lists of images, sorted, each once."""
+    there = layout.mask_names.keys() | layout.image_names.keys()
+    letters = by_letters(there)
+    listed = {letters.get(same_letters(n), n) for n in _listed(layout.files, layout.subset)}
+    return sorted(there | listed)
+
+
+def _parent(layout: Layout) -> str:
+    return layout.masks.rpartition("/")[0]
+
+
+def _image_folders(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """Return where images lie; the finder tries the subset's folder below each as well."""
+    # A folder that holds the masks too has no images but those with a mask.
+    found = [layout.images for layout in layouts if layout.images not in ("", layout.masks)]
+    roots = [f.rpartition("/")[0] for f in found if f.rpartition("/")[2].lower() in SUBSETS]
+    return tuple(dict.fromkeys(["", *found, *(root for root in roots if root)]))
+
+
+def _name(files: SourceFiles, listed: ClassList | None) -> str:
+    if listed is None:
+        return "folders with binary masks"
+    if listed.values:
+        return "folders with index masks"
+    return "CamVid 1.0" if LABEL_COLOURS in files else "folders with colour masks"
 
 
 def _binary_classes() -> tuple[LabelClass, ...]:
@@ -124,67 +156,70 @@ def _binary_classes() -> tuple[LabelClass, ...]:
     return LabelClass("background", (0, 0, 0)), LabelClass(FOREGROUND, (red, green, blue))
 
 
-def _colours(files: SourceFiles) -> tuple[LabelClass, ...] | None:
-    if LABEL_COLOURS in files:
-        return parse_label_colours(files[LABEL_COLOURS].read_text())
-    if LABEL_MAP in files:
-        return parse_label_map(files[LABEL_MAP].read_text(), LABEL_MAP)
-    return None
+def _image_lists(files: SourceFiles, layouts: Sequence[Layout]) -> dict[str, str]:
+    """Return the subset of each name that PASCAL VOC's lists have; {} without such lists.
 
-
-def _pairs(files: SourceFiles) -> list[tuple[str, str, str]]:
-    """Returns (subset, folder of images, folder of masks), sorted by subset."""
-    tops = files.top_folders()
-    pairs = [(top[: -len(_SUFFIX)], top) for top in tops if top.endswith(_SUFFIX)]
-    found = [(subset, subset, masks) for subset, masks in pairs if subset]
-    if not found:
-        named = [pair for pair in _NAMED_PAIRS if set(pair) <= set(tops)]
-        found = [("", images, masks) for images, masks in named[:1]]
-    found = [pair for pair in found if _stems(files, pair[2])]
-    with_masks = {subset for subset, _, _ in found}
-    unlabelled = [subset for subset in _listed_subsets(files) if subset not in with_masks]
-    return sorted([*found, *((subset, subset, f"{subset}{_SUFFIX}") for subset in unlabelled)])
+    Of lists that repeat one another (trainval.txt has the names of two) those called as subsets
+    are count.
+    """
+    paths = [p for p in files.below(_LISTS) if p.endswith(".txt")]
+    named = [p for p in paths if PurePosixPath(p).stem.lower() in SUBSETS]
+    if len(layouts) != 1 or layouts[0].subset:
+        return {}
+    return {
+        name: PurePosixPath(path).stem if named else ""
+        for path in named or paths
+        for name in map(str.strip, files[path].read_text().splitlines())
+        if name
+    }
 
 
 def _listed_subsets(files: SourceFiles) -> list[str]:
-    """Subsets that CVAT lists; one has no folder of masks if none of its images is labelled."""
+    """Return subsets that CVAT lists; those without any label have no folder of masks."""
     if LABEL_COLOURS not in files:
         return []
     names = [name.removesuffix(".txt") for name in files if "/" not in name]
     return [name for name in names if f"{name}.txt" in files and _listed(files, name)]
 
 
-def _stems(files: SourceFiles, folder: str) -> dict[str, str]:
-    names = (name for name in files.below(folder) if name.lower().endswith(EXTENSIONS))
-    return {stem(name[len(folder) + 1 :]): name for name in names}
-
-
-def _refuse_lost_masks(files: SourceFiles, subset: str, mask_folder: str) -> None:
-    """Refuses masks that are listed and not there: their images would count as unlabelled."""
-    there = by_letters(_stems(files, mask_folder))
+def _refuse_lost_masks(layout: Layout) -> None:
+    """Refuse masks that are listed and not there: their images would count as unlabelled."""
+    there = by_letters(layout.mask_names)
     lost = [
         mask
-        for name, mask in sorted(_listed(files, subset).items())
+        for name, mask in sorted(_listed(layout.files, layout.subset).items())
         if mask and same_letters(name) not in there
     ]
     if lost:
-        count = "a mask" if len(lost) == 1 else f"{len(lost)} masks"
         raise DataError(
-            f"{files.where}: {subset}.txt",
-            f"{count} that {'is' if len(lost) == 1 else 'are'} not there, first {lost[0]}",
+            f"{layout.files.where}: {layout.subset}.txt",
+            f"{counted(len(lost), 'mask that is', 'masks that are')} not there, first {lost[0]}",
             "every mask that it lists",
             "copy the whole export again",
         )
 
 
-def _listed(files: SourceFiles, subset: str) -> dict[str, str]:
-    """Names in CVAT's `<subset>.txt`: the only trace of unlabelled images that were not saved.
+def _refuse_other_endings(layout: Layout) -> None:
+    """Refuse masks of several endings: images of the rarer ones would count as unlabelled."""
+    if found := unlike_the_others(layout):
+        image, mask = found
+        usual = min(name for name in layout.mask_names.values() if name)
+        raise DataError(
+            layout.files.where,
+            f"{mask} for {image}, but {usual} and others end otherwise",
+            "one ending for all masks of a folder",
+            "rename the masks that differ",
+        )
+
+
+def _listed(files: SourceFiles, subset: str) -> Mapping[str, str]:
+    """Return the names in CVAT's `<subset>.txt`, the only trace of unlabelled images not saved.
 
     Each comes with the path of its mask, "" where the image has no labels.
 
     A line is `/subset/a.png subsetannot/a.png`; both are quoted when one has a space.
     """
-    if LABEL_COLOURS not in files or f"{subset}.txt" not in files:
+    if LABEL_COLOURS not in files or not subset or f"{subset}.txt" not in files:
         return {}
     names = {}
     for line in files[f"{subset}.txt"].read_text().splitlines():
@@ -195,3 +230,17 @@ def _listed(files: SourceFiles, subset: str) -> dict[str, str]:
         if first.lstrip("/").startswith(f"{subset}/"):
             names[stem(first.lstrip("/").removeprefix(f"{subset}/"))] = mask
     return names
+
+
+def unmatched(files: SourceFiles) -> str:
+    """Say why folders of images and masks are not read: no mask has an image's name; else ""."""
+    return odd_names(_layouts(files))
+
+
+FORMAT = Format(
+    "folders of images and masks",
+    "`images/` and `masks/`, `train/` and `trainannot/`, `img_dir/` and `ann_dir/`, "
+    "`train/images/` and `train/masks/`, `x.jpg` and `x_mask.png`",
+    recognises,
+    read,
+)

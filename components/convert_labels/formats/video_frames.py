@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.convert_labels.formats.cvat_xml import Meta
-from components.convert_labels.image_finder import stem
-from components.convert_labels.source_files import SourceFiles
+from components.convert_labels.source.files import SourceFiles
+from components.convert_labels.source.image_finder import stem
 from segmentor.errors import DataError
 from segmentor.image_io import EXTENSIONS
+from segmentor.plurals import counted
 
 # CVAT's name of the subset of tasks that have none.
 _DEFAULT_SUBSET = "default"
@@ -37,7 +38,7 @@ class Film:
     by_position: bool = False
 
     def frames(self) -> list[int]:
-        """Returns the numbers of its frames, sorted."""
+        """Return the numbers of its frames, sorted."""
         return sorted({*self.images, *self.labelled})
 
 
@@ -47,7 +48,7 @@ def films(
     labelled: Mapping[tuple[str, str], Iterable[int]],
     where: str,
 ) -> tuple[Film, ...]:
-    """Returns the films of an export.
+    """Return the films of an export.
 
     Args:
         places: Where its images may be: in the export, and elsewhere.
@@ -85,13 +86,13 @@ def films(
 def _ranges(
     subset_of: Mapping[str, str], facts_of: Mapping[str, Mapping[str, str]], where: str
 ) -> dict[str, range]:
-    """Returns the frames of each task that shares a subset: there, frame numbers go on.
+    """Return the frames of each task that shares a subset: there, frame numbers go on.
 
     Source: CVAT, dataset_manager/bindings.py, ProjectData._init_task_frame_offsets.
     """
     ranges = {}
     for subset in sorted(set(subset_of.values())):
-        # In meta they stand as CVAT numbers them.
+        # In meta they are in the order in which CVAT numbers them.
         sharing = sorted(
             (task for task, other in subset_of.items() if other == subset),
             key=[*facts_of, *subset_of].index,
@@ -115,7 +116,7 @@ def _pictures(
     facts_of: Mapping[str, Mapping[str, str]],
     where: str,
 ) -> dict[str, list[str]]:
-    """Returns the images of the task of pictures that shares a subset: those that are no film's.
+    """Return the images of the task of pictures that shares a subset: those that belong to no film.
 
     Nothing tells which of two such tasks has which: their images lie in one folder, or in several.
     """
@@ -186,7 +187,7 @@ def _image_names(files: SourceFiles, subset: str) -> list[str]:
 
 
 def _numbered(names: Sequence[str], where: str) -> dict[int, str]:
-    """Returns the images that are called as CVAT calls the frames of a film."""
+    """Return the images that are called as CVAT calls the frames of a film."""
     numbered: dict[int, str] = {}
     for name in names:
         match = _FRAME.search(stem(name))
@@ -200,7 +201,7 @@ def _numbered(names: Sequence[str], where: str) -> dict[int, str]:
 
 
 def _check_numbers(numbered: Mapping[int, str], facts: Mapping[str, str], where: str) -> None:
-    """Refuses frames that another tool has numbered: their labels are of other frames."""
+    """Refuse frames that another tool has numbered: their labels are of other frames."""
     if not numbered or "stop_frame" not in facts:
         return
     start, step = _start_and_step(facts, where)
@@ -221,14 +222,15 @@ def _check_numbers(numbered: Mapping[int, str], facts: Mapping[str, str], where:
 def _by_position(
     names: Sequence[str], facts: Mapping[str, str], labelled: frozenset[int], where: str
 ) -> dict[int, str]:
-    """Returns the images of a task of pictures: its frames are their positions in order of name.
+    """Return the images of a task of pictures: its frames are their positions in order of name.
 
     One that is absent, as a deleted frame is, would move all later ones.
     """
     stated = facts.get("size", "")
     if not stated.isdecimal() or int(stated) != len(names):
-        total = f"all {stated} images of the task" if stated else "images called frame_000000"
-        raise DataError(where, f"{len(names)} images, whose frames go by position", total, _REMEDY)
+        total = f"all {stated} of the task" if stated else "images called frame_000000"
+        found = f"{counted(len(names), 'image')}, whose frames go by position"
+        raise DataError(where, found, total, _REMEDY)
     if list(names) != sorted(names, key=_natural):
         pair = next(p for p in zip(names, sorted(names, key=_natural), strict=True) if p[0] != p[1])
         found = f"images in no certain order ({pair[0]} or {pair[1]} first), whose frames go by it"
@@ -237,12 +239,13 @@ def _by_position(
     last = start + (len(names) - 1) * step
     if _whole(facts, "stop_frame", where, last) >= last + step:
         # A job of chosen frames, as CVAT makes for ground truth.
-        found = f"{len(names)} images of frames {start}..{facts['stop_frame']}, some left out"
+        frames = f"{start}..{facts['stop_frame']}"
+        found = f"{counted(len(names), 'image')} of frames {frames}, some left out"
         raise DataError(where, found, "each frame, as they go by position", _REMEDY)
     images = {start + position * step: name for position, name in enumerate(names)}
     stray = sorted(labelled - images.keys())
     if stray:
-        found = f"frame {stray[0]} labelled, but {len(names)} images"
+        found = f"frame {stray[0]} labelled, but {counted(len(names), 'image')}"
         raise DataError(where, found, "an image for each frame", _REMEDY)
     return images
 
@@ -263,6 +266,6 @@ def _whole(facts: Mapping[str, str], name: str, where: str, default: int = 0) ->
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers by value, as CVAT does when it is told to."""
+    """Sort numbers by value, as CVAT does when it is told to."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -47,8 +47,10 @@ def test_all_bad_samples_are_reported_together_with_a_coordinate(
     assert (
         "14 problems: SegmentationClass/drive_0_0000.png: colour (9, 9, 9) at (y=3, x=4)" in error
     )
-    assert "and 4 more; all are listed in label-report" in error
-    assert (tmp_path / "label-report").read_text().count("colour (9, 9, 9)") == 14
+    assert "(14 times: also drive_1_0001, drive_2_0002, drive_3_0003, ...)" in error
+    assert f"the report is in {tmp_path / 'label-report.failed.html'}" in error
+    report = (tmp_path / "label-report.failed.html").read_text()
+    assert report.count("colour (9, 9, 9)") == 1 + 14  # the cause, then every sample
 
 
 def test_bad_samples_are_left_out_and_reported_when_a_policy_says_so(tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ def test_bad_samples_are_left_out_and_reported_when_a_policy_says_so(tmp_path: P
     dataset = convert(export, tmp_path, "--bad-samples", "skip")
     assert {sample.id for sample in dataset.samples} == {"deep/er/b", "none"}
     report = (tmp_path / "label-report").read_text()
-    assert "1 sample left out, being wrong" in report
+    assert "1 sample left out because of errors" in report
     assert "a.b c.jpg: an image that cannot be decoded" in report
 
 
@@ -77,7 +79,17 @@ def test_images_cut_short_and_of_another_size_and_absent_are_problems(
     assert "annotations for 33 x 47, expected the image's 33 x 40 (width x height)" in error
     assert "none.png (image id 2): no image in" in error
     assert "or delete the image in CVAT" in error
-    assert "say with images=... where they are" in error
+    assert "say with --images where they are" in error
+
+
+def test_a_damaged_jpeg_is_a_problem_with_its_name(
+    damaged_jpeg: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = plain_task()
+    files = {"annotations.xml": cvat_xml(task), **image_files(task)}
+    files["images/a.b c.jpg"] = damaged_jpeg
+    error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
+    assert "a.b c.jpg: an image that cannot be decoded" in error
 
 
 def test_a_gigantic_image_is_refused_from_its_header(
@@ -112,7 +124,7 @@ def test_xml_that_is_hostile_or_broken_is_refused(
     [
         ("label", "lorry", "label 'lorry', expected one of 'car', 'road', 'traffic light'"),
         ("xtl", "abc", "a box that cannot be read (could not convert string to float: 'abc')"),
-        ("xtl", "nan", "a coordinate that is no number"),
+        ("xtl", "nan", "a coordinate that is not a number"),
         ("xtl", "1e12", "a coordinate beyond a million"),
     ],
 )
@@ -141,7 +153,7 @@ def test_a_photograph_stored_turned_is_used_upright(
     turned = Task({"x.jpg": (20, 30)}, {"x.jpg": [BOX]})
     files["annotations.xml"] = cvat_xml(turned)
     error = failure(capfd, write_zip(tmp_path / "f.zip", files), tmp_path / "b")
-    assert "it is stored turned (EXIF 6) and was labelled unturned: give copies" in error
+    assert "it is stored turned (EXIF 6): if the labels were drawn on the unturned" in error
 
 
 def test_the_report_of_a_failed_conversion_says_nothing_of_samples_that_are_not_there(
@@ -151,7 +163,8 @@ def test_the_report_of_a_failed_conversion_says_nothing_of_samples_that_are_not_
     xml = cvat_xml(task).replace('xtl="1.00"', 'xtl="1e12"')
     export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml, **image_files(task)})
     assert "at x " in failure(capfd, export, tmp_path)
-    report = (tmp_path / "label-report").read_text()
+    assert not (tmp_path / "label-report").exists()
+    report = (tmp_path / "label-report.failed.html").read_text()
     assert "1 sample cannot be converted." in report
     assert "redraw or delete it in CVAT" in report
     for absent in ("is in no image", "Nothing odd was found", "Sizes of images", "Groups"):
@@ -179,10 +192,10 @@ def test_unlabelled_images_that_are_left_out_hide_no_bad_sample(tmp_path: Path) 
     export = write_zip(tmp_path / "e.zip", files)
     convert(export, tmp_path, "--bad-samples", "skip", "--empty-images", "skip")
     report = (tmp_path / "label-report").read_text()
-    assert "1 sample left out, being wrong" in report
+    assert "1 sample left out because of errors" in report
     assert f"{last}: " in report
-    assert "45 images left out, being unlabelled: drive_0_0000, drive_1_0001" in report
-    for policy in ("left out (empty_images=skip)", "left out (bad_samples=skip)"):
+    assert "45 images left out because they have no labels: drive_0_0000, drive_1_0001" in report
+    for policy in ("left out (--empty-images skip)", "left out (--bad-samples skip)"):
         assert policy in report
 
 

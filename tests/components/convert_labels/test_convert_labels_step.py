@@ -13,7 +13,8 @@ import pytest
 
 from segmentor.dataset import Dataset
 from segmentor.image_io import encode_jpeg
-from segmentor.object_store import ObjectStore, ObjectUri
+from segmentor.object_store import ObjectStore
+from segmentor.object_uri import ObjectUri
 from tests.components.convert_labels.label_builders import (
     BOX,
     Drawn,
@@ -29,15 +30,19 @@ from tests.components.convert_labels.label_builders import (
     write_files,
     write_zip,
 )
-from tests.components.convert_labels.step_runs import convert, failure, masks_of
+from tests.components.convert_labels.step_runs import (
+    assert_equal_files,
+    convert,
+    failure,
+    masks_of,
+)
 
 
 def test_two_runs_give_equal_digests_and_equal_files(tmp_path: Path) -> None:
     export = images_export(many_images(30), tmp_path / "e.zip")
     first, second = (convert(export, tmp_path / run) for run in ("a", "b"))
     assert first.digest == second.digest
-    for name in ("samples.jsonl", "shard-00000.tar", "manifest.json"):
-        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+    assert_equal_files(first.folder, second.folder)
 
 
 def test_images_are_stored_as_delivered(tmp_path: Path) -> None:
@@ -73,7 +78,7 @@ def test_an_export_in_the_object_store_is_read_from_there(
     ("source", "message"),
     [
         ("nothing.zip", "nothing.zip: no such file or folder, expected a CVAT export"),
-        ("ftp://host/a.zip", "scheme 'ftp', expected a path, s3:// or minio://"),
+        ("ftp://host/a.zip", "scheme 'ftp', expected a path, s3://, minio:// or cvat://"),
     ],
 )
 def test_a_source_that_is_none_is_named(
@@ -87,7 +92,7 @@ def test_an_unknown_format_lists_what_was_found_and_what_is_known(
 ) -> None:
     export = write_zip(tmp_path / "e.zip", {"readme.md": "x", "notes/a.txt": "y"})
     error = failure(capfd, export, tmp_path)
-    assert "no known export format (notes, readme.md), expected CVAT for images" in error
+    assert "no known label format (notes, readme.md), expected one of CVAT for images" in error
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_several_exports_in_one_folder_are_told_from_one(
 def test_a_backup_is_told_from_an_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     files = {"task.json": "{}", "annotations.json": "[]", "data/a.png": encoded((4, 4), "a.png")}
     error = failure(capfd, write_zip(tmp_path / "e.zip", files), tmp_path)
-    assert "a CVAT backup, expected an export; export the task or project as CVAT for" in error
+    assert "this looks like a CVAT backup, expected a format that is read" in error
 
 
 def test_images_without_labels_follow_the_policy(

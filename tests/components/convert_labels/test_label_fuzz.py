@@ -9,13 +9,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.convert_labels.detection import open_export
-from components.convert_labels.exports import ShapesLabel
 from components.convert_labels.formats import coco, cvat_xml, datumaro_json
-from components.convert_labels.formats.paired_folders import parse_label_colours
-from components.convert_labels.formats.segmentation_mask import parse_label_map
-from components.convert_labels.painting import paint
-from components.convert_labels.source_listing import open_source
+from components.convert_labels.formats.class_lists import parse_label_colours, parse_label_map
+from components.convert_labels.formats.detection import open_export
+from components.convert_labels.masks.painting import paint
+from components.convert_labels.raw_labels import ShapesLabel
+from components.convert_labels.source.listing import open_source
 from segmentor.errors import SegmentorError
 from tests.components.convert_labels.label_builders import (
     coco_export,

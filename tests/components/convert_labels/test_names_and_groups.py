@@ -39,7 +39,8 @@ def test_odd_file_names_survive_the_way_to_the_split(
     task.shapes = {name: [BOX] for name in task.images}
     dataset = convert(export(task, tmp_path / "e.zip"), tmp_path)
     assert sorted(masks_of(dataset)) == sorted(stems)
-    with tarfile.open(dataset.folder / "shard-00000.tar") as shard:
+    (name,) = dataset.shard_list.files
+    with tarfile.open(dataset.folder / name) as shard:
         keys = {name.partition(".")[0] for name in shard.getnames()}
     assert len(keys) == len(stems)
 
@@ -126,7 +127,7 @@ def test_one_image_is_not_two_samples_of_different_subsets(
     images = write_zip(tmp_path / "images.zip", image_files(task))
     export = write_zip(tmp_path / "e.zip", {"annotations.xml": xml})
     error = failure(capfd, export, tmp_path, "--images", str(images))
-    assert "1 problem: val/x.png (image id 0): x.png, which is the image of train/x" in error
+    assert "1 problem: val/x.png (image id 0): images/x.png, which is the image of train/x" in error
     assert "put the images of each subset into a folder of its name" in error
 
 
@@ -189,11 +190,11 @@ def test_groups_come_from_a_pattern_in_the_name(
     dataset = convert(export, tmp_path, "--group-pattern", r"^(drive_\d+)_")
     assert {sample.group for sample in dataset.samples} == {f"drive_{n}" for n in range(4)}
     error = failure(capfd, export, tmp_path / "b", "--group-pattern", r"^seq")
-    assert "1 problem: parameter group_pattern: no match, or an empty one, of '^seq' in 8" in error
+    assert "1 problem: --group-pattern: no match, or an empty one, of '^seq' in 8" in error
     error = failure(capfd, export, tmp_path / "d", "--group-pattern", "(x)?")
     assert "of '(x)?' in 8 image names (drive_0_0000, " in error
     error = failure(capfd, export, tmp_path / "c", "--group-pattern", "(")
-    assert "parameter group_pattern: '(' (missing ), unterminated subpattern" in error
+    assert "--group-pattern: '(' (missing ), unterminated subpattern" in error
 
 
 def test_a_file_uri_may_have_its_spaces_written_out(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_images_of_one_name_in_two_folders_are_not_chosen_from(
     export, images = two_cameras(tmp_path, same=False)
     error = failure(capfd, export, tmp_path, "--images", str(images))
     assert "2 images: cam1/0001.png, cam2/0001.png, expected one" in error
-    assert "give the folder of these with images=... (.../cam1)" in error
+    assert "give the folder of these with --images (.../cam1)" in error
     dataset = convert(export, tmp_path, "--images", str(images / "cam2"))
     assert dataset.image_content(dataset.samples[0]) == (images / "cam2/0001.png").read_bytes()
 

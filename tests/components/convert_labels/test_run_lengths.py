@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from components.convert_labels.exports import Shape
 from components.convert_labels.formats.cvat_xml import parse_shape
-from components.convert_labels.rasterising import shape_runs
+from components.convert_labels.masks.rasterising import shape_runs
+from components.convert_labels.raw_labels import Shape
 from components.convert_labels.run_lengths import runs_of_counts, runs_of_many, unpack_counts
 from segmentor.errors import MaskError
 from tests.components.convert_labels.label_builders import (

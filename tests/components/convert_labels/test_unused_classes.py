@@ -8,16 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.convert_labels.class_mapping import ClassMapping
-from components.convert_labels.unused_classes import leave_out
-from segmentor.dataset import Dataset
-from segmentor.dataset_writer import DatasetWriter
-from segmentor.label_map import LabelMap
+from segmentor.dataset_writer import ShardWriter
 from tests.components.convert_labels.label_builders import (
     BOX,
     Drawn,
     Task,
     coco_export,
+    cvat_xml,
     datumaro_export,
     images_export,
     many_images,
@@ -27,14 +24,20 @@ from tests.components.convert_labels.label_builders import (
 )
 from tests.components.convert_labels.label_builders import encoded as encoded_image
 from tests.components.convert_labels.label_builders import png as encoded_mask
-from tests.components.convert_labels.step_runs import convert, failure, masks_of, run_convert
+from tests.components.convert_labels.step_runs import (
+    assert_equal_files,
+    convert,
+    failure,
+    masks_of,
+    run_convert,
+)
 
 Writer = Callable[[Task, Path], Path]
 WRITERS = (images_export, mask_export, coco_export, datumaro_export)
 
 
 def with_unused(task: Task) -> Task:
-    """Adds labels that sort before, between and after the others."""
+    """Add labels that sort before, between and after the others."""
     colours = {"arch": (1, 2, 3), "never used": (4, 5, 6), **task.colours, "zebra": (7, 8, 9)}
     return Task(task.images, task.shapes, colours)
 
@@ -48,11 +51,7 @@ def test_labels_that_no_image_has_are_left_out_as_if_the_used_ones_were_named(
     assert dataset.label_map.names == ("background", "car", "road", "traffic light")
     named = convert(export, tmp_path / "b", "--classes", "car,road,traffic light")
     assert dataset.digest == named.digest
-    for name in ("samples.jsonl", "shard-00000.tar", "manifest.json"):
-        assert (dataset.folder / name).read_bytes() == (named.folder / name).read_bytes()
-    assert sorted(path.name for path in dataset.folder.iterdir()) == sorted(
-        path.name for path in named.folder.iterdir()
-    )
+    assert_equal_files(dataset.folder, named.folder)
 
 
 @pytest.mark.parametrize("write", [images_export, mask_export])
@@ -92,7 +91,7 @@ def test_it_is_said_on_the_page_in_its_metadata_and_in_the_figures(tmp_path: Pat
     assert run_convert(export, tmp_path, "--executor-input", json.dumps(request)) == 0
     said = (
         "Left out: 'arch', 'never used', 'zebra', labels of the export that no image has. "
-        "Name them in classes (or label_map) to keep them."
+        "Name them in --classes (or --label-map) to keep them."
     )
     artifacts = json.loads(output.read_text())["artifacts"]
     assert said in artifacts["label_report"]["artifacts"][0]["metadata"]["warnings"]
@@ -144,30 +143,35 @@ def test_an_export_in_which_nothing_is_labelled_is_refused(
 ) -> None:
     task = Task({"a.png": (24, 32)})
     error = failure(capfd, images_export(task, tmp_path / "e"), tmp_path)
-    assert "no pixel of any label ('car', 'road', 'traffic light') in the one image" in error
+    assert "no pixel of any label ('car', 'road', 'traffic light') in 1 image" in error
 
 
-def test_shards_that_are_left_over_are_removed(tmp_path: Path) -> None:
-    label_map = LabelMap.of(["background", "never", "road"])
-    mask = np.zeros((40, 40), np.uint8)
-    mask[::2] = 2
-    with DatasetWriter(tmp_path, label_map, {}, shard_bytes=4000) as writer:
-        for number in range(6):
-            writer.add(f"{number}.a", encoded_image(mask.shape, "a.png", number), mask, "group")
-    before = Dataset(tmp_path)
-    images = [before.image_content(sample) for sample in before.samples]
-    assert len(list(tmp_path.glob("shard-*"))) > 1
-    mapping = ClassMapping(label_map, {"never": 1, "road": 2, "void": 255}, 0)
-    narrowed = leave_out(tmp_path, mapping, ("never",))
-    assert narrowed.targets == {"road": 1, "void": 255}
-    after = Dataset(tmp_path)
-    assert {path.name for path in tmp_path.glob("*")} == {
-        "manifest.json",
-        "samples.jsonl",
-        *(sample.shard for sample in after.samples),
-    }
-    assert [after.image_content(sample) for sample in after.samples] == images
-    np.testing.assert_array_equal(after.mask(after.samples[5]), mask // 2)
+def test_no_image_is_converted_twice_where_labels_are_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    append = ShardWriter.append
+    monkeypatch.setattr(
+        ShardWriter,
+        "append",
+        lambda self, name, *rest, **more: written.append(name) or append(self, name, *rest, **more),
+    )
+    dataset = convert(images_export(with_unused(plain_task()), tmp_path / "e.zip"), tmp_path)
+    assert len(written) == len(set(written)) == 2 * len(dataset)
+
+
+def test_a_class_that_only_a_bad_sample_has_is_unused(tmp_path: Path) -> None:
+    whole, cut = encoded_image((24, 32), "a.png", 1), encoded_image((24, 32), "b.png", 2)[:-60]
+    boxes = {"a.png": "car", "b.png": "road"}
+    task = Task(
+        {name: (24, 32) for name in boxes},
+        {name: [Drawn("box", label, [2, 2, 9, 9])] for name, label in boxes.items()},
+    )
+    files = {"annotations.xml": cvat_xml(task), "images/a.png": whole, "images/b.png": cut}
+    export = write_files(tmp_path / "e", files)
+    dataset = convert(export, tmp_path / "out", "--bad-samples", "skip")
+    assert dataset.label_map.names == ("background", "car")
+    assert [sample.id for sample in dataset.samples] == ["a"]
 
 
 @pytest.mark.parametrize("write", [images_export, coco_export, datumaro_export])

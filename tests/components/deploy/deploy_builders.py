@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from segmentor.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, InputSpec, ModelContract
@@ -23,7 +24,7 @@ def write_model(
     fault: str = "",
     precision: str = "",
 ) -> str:
-    """Writes model.onnx: the probability of class 1 is the red channel; returns its digest.
+    """Write model.onnx: the probability of class 1 is the red channel; return its digest.
 
     `fault`: 'noise' adds what differs from call to call, 'shape' fails at most sizes. `precision`:
     what its provenance says of it.
@@ -63,7 +64,7 @@ def write_model(
 
 
 def write_evaluation(folder: Path, scores=None, names=("background", "road"), **changes) -> None:
-    """Writes evaluation.json and per_image.csv; `scores` is the IoU of each image."""
+    """Write evaluation.json and per_image.csv; `scores` is the IoU of each image."""
     scores = scores or {f"image-{index}": 0.9 + index / 100 for index in range(8)}
     value = {
         "schema_version": 1,
@@ -82,7 +83,7 @@ def write_evaluation(folder: Path, scores=None, names=("background", "road"), **
 
 
 def write_parity(path: Path, digest: str, **changes) -> None:
-    """Writes the metrics of export."""
+    """Write the metrics of export."""
     value = {
         "max_probability_difference": 2e-7,
         "flipped_pixels": 0,
@@ -98,7 +99,7 @@ def write_parity(path: Path, digest: str, **changes) -> None:
 
 
 def write_inputs(folder: Path, **changes) -> list[str]:
-    """Writes all three inputs and returns the flags that name them."""
+    """Write all three inputs and return the flags that name them."""
     evaluation = changes.pop("evaluation", {})
     parity = changes.pop("parity", {})
     digest = write_model(folder / "model", **changes)
@@ -109,19 +110,21 @@ def write_inputs(folder: Path, **changes) -> list[str]:
         *("--evaluation", str(folder / "evaluation")),
         *("--parity", str(folder / "parity.json")),
         *("--deployment", str(folder / "deployment")),
+        *("--deployment-report", str(folder / "deployment_report")),
     ]
 
 
-def write_artifacts(folder: Path, scores=None, **model) -> tuple[Path, Path, Path, Path]:
-    """Writes all three inputs; returns their paths, and one for the output."""
+def write_artifacts(folder: Path, scores=None, **model) -> tuple[Path, Path, Path, Path, Path]:
+    """Write all three inputs; return their paths, and those of the outputs."""
     digest = write_model(folder / "model", **model)
     write_evaluation(folder / "evaluation", scores)
     write_parity(folder / "parity.json", digest)
-    return folder / "model", folder / "evaluation", folder / "parity.json", folder / "deployment"
+    inputs = folder / "model", folder / "evaluation", folder / "parity.json"
+    return *inputs, folder / "deployment", folder / "deployment_report"
 
 
 def scaled(namespace: str, count: int) -> dict:
-    """Returns what an operator applies who scales the InferenceService `road`."""
+    """Return what an operator applies who scales the InferenceService `road`."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -133,3 +136,11 @@ def scaled(namespace: str, count: int) -> dict:
             }
         },
     }
+
+
+def serving_runtime(image: str = "segmentor-predictor:0.1.0") -> dict:
+    """Return the ServingRuntime of manifests/base with a container image."""
+    text = (Path(__file__).parents[3] / "manifests/base/serving_runtime.yaml").read_text()
+    manifest = yaml.safe_load(text)
+    manifest["spec"]["containers"][0]["image"] = image
+    return manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2  # noqa: F401 - imported here, once, for all forks
 
-import serving.served_model
+import serving.engines.loading
 from serving.__main__ import main
 from serving.lean_kserve import import_kserve
 
@@ -20,7 +20,7 @@ import serving.server  # noqa: E402, F401
 
 
 def start_predictor(arguments: list[str], log: Path) -> BaseProcess:
-    """Starts a predictor whose output goes to a log."""
+    """Start a predictor whose output goes to a log."""
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload([__name__])
     process = forks.Process(target=_serve, args=(arguments, str(log)), daemon=True)

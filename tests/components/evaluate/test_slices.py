@@ -35,9 +35,14 @@ def test_a_property_that_all_images_share_gives_no_slice() -> None:
 
 
 def test_the_worst_groups_come_first_and_no_more_than_can_be_read() -> None:
-    groups = [part for part in slices([image(f"g{k:02d}", k) for k in range(40)], True)]
+    groups = [part for part in slices([image(f"g{k // 2:02d}", k // 2) for k in range(80)], True)]
     groups = [part for part in groups if part.by == "group"]
     assert [part.name for part in groups] == [f"g{k:02d}" for k in range(MAX_GROUPS)]
+
+
+def test_images_that_are_their_own_groups_are_listed_once() -> None:
+    parts = slices([image(f"g{k}", k, k / 30) for k in range(9)], True)
+    assert "group" not in {part.by for part in parts}
 
 
 def test_slices_of_a_property_are_a_partition_of_the_images() -> None:

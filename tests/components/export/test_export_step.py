@@ -12,18 +12,22 @@ from builders import ROAD, STREET, scenes, write_checkpoint, write_dataset
 
 from components.export.__main__ import main
 from components.export.export_report import build_report
+from components.export.int8_model import Quantized, put_in_place, require_harmless, write_int8
 from components.export.onnx_file import load_for_export, write_model
 from components.export.parity import Comparison, Parity, check_parity, measure_parity
-from components.export.quantization import Quantized, ValImages, put_in_place, write_int8
+from components.export.quantization import calibration_pixels
 from segmentor import tiling
 from segmentor.contract import METADATA_KEY, ModelContract
+from segmentor.dataset import Dataset
 from segmentor.digests import digest_file
 from segmentor.errors import ContractError
 from segmentor.image_io import encode_png
-from segmentor.inference import predict_mask
+from segmentor.inference import decode_for, mask_of, predict_mask
+from segmentor.metrics import confusion_matrix, dataset_iou
 from segmentor.nn.checkpoint import checkpoint_digest, load_checkpoint
 from segmentor.nn.deployable import as_forward
 from segmentor.onnx_model import OnnxModel
+from segmentor.openvino_model import compile_forward
 
 SIZE = (75, 113)
 
@@ -106,7 +110,7 @@ def test_the_parity_figures_cover_four_sizes_and_every_test_image(outputs: Path)
 def test_a_limit_that_is_exceeded_leaves_no_model(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(folder, tmp_path, "--max-difference=0") == 3
+    assert run(folder, tmp_path, "--max-probability-difference=0") == 3
     captured = capsys.readouterr()
     assert "a probability that differs by" in captured.err
     assert captured.out == ""
@@ -135,7 +139,8 @@ def test_a_native_model_of_several_classes_answers_at_the_images_size(
     # Larger images than a tile: compared as they are served, and calibrated on a part of them.
     monkeypatch.setattr(tiling, "TILE", 288)
     large = write_dataset(tmp_path / "large", scenes(1, STREET, (300, 500)), STREET)
-    assert [images["image"].shape for images in ValImages(model, large)] == [(1, 288, 288, 3)]
+    calibrated = [calibration_pixels(model.contract, large, one).shape for one in large.samples]
+    assert calibrated == [(288, 288, 3)]
     sizes = []
     handle = torch.nn.modules.module.register_module_forward_pre_hook(
         lambda module, given: (
@@ -167,29 +172,45 @@ def test_a_model_whose_weights_were_changed_is_caught(
 
 
 def test_int8_beside_the_model_is_smaller_and_nearly_as_good(
-    folder: Path, outputs: Path, tmp_path: Path
+    folder: Path, int8: tuple[OnnxModel, Parity, Quantized]
 ) -> None:
-    model, parity, quantized = quantize_copy(folder, outputs, tmp_path, max_iou_loss=0.05)
-    assert quantized.model.path == tmp_path / "model" / "model.int8.onnx"
-    assert quantized.model.path.stat().st_size < model.path.stat().st_size / 2
+    model, parity, quantized = int8
+    assert quantized.model.path == model.path.with_name("model.int8.onnx")
+    assert quantized.model.path.stat().st_size < model.path.stat().st_size * 2 / 3
     contract = quantized.model.contract
     assert contract.provenance["model_precision"] == "int8"
     assert contract.provenance["float32_digest"] == model.digest
+    in_openvino = quantized.openvino
+    assert contract.provenance["openvino_iou_loss"] == parity.model_iou - in_openvino.iou
+    assert contract.provenance["openvino_flipped_fraction"] == in_openvino.flipped_fraction
+    forward = compile_forward(quantized.model.path, 1)
+    test = Dataset(folder / "test")
+    masks = [
+        mask_of(forward, contract, *decode_for(contract, test.image_content(sample)))
+        for sample in test.samples
+    ]
+    pairs = zip(test.samples, masks, strict=True)
+    confusion = sum(confusion_matrix(test.mask(sample), mask, 2) for sample, mask in pairs)
+    assert in_openvino.iou == dataset_iou(confusion, True)
     assert replace(contract, provenance={}) == replace(model.contract, provenance={})
     assert quantized.figures()["int8_iou"] == pytest.approx(parity.model_iou, abs=0.05)
-    assert OnnxModel(tmp_path / "model").digest == model.digest
+    assert OnnxModel(model.path).digest == model.digest
     assert (
         "model.int8.onnx, INT8, beside it"
         in build_report(parity, model, (1e-4, 1e-5), quantized).html()
     )
 
 
-def test_int8_in_place_of_the_model(folder: Path, outputs: Path, tmp_path: Path) -> None:
-    model, parity, quantized = quantize_copy(folder, outputs, tmp_path, max_iou_loss=0.05)
-    quantized = put_in_place(quantized, model)
+def test_int8_in_place_of_the_model(
+    folder: Path, int8: tuple[OnnxModel, Parity, Quantized], tmp_path: Path
+) -> None:
+    parity, quantized = int8[1:]
+    shutil.copytree(int8[0].path.parent, tmp_path / "model")
+    copied = replace(quantized, model=OnnxModel(tmp_path / "model" / "model.int8.onnx"))
+    quantized = put_in_place(copied, OnnxModel(tmp_path / "model"))
     figures = quantized.figures_in_place(parity)
     assert figures["model_digest"] == digest_file(tmp_path / "model" / "model.onnx")
-    # Of the file that has this digest; those of the float32 model under names of their own.
+    # Figures of the file with this digest; the float32 model's have names of their own.
     again = measure_parity(
         load_for_export(folder / "checkpoint"), quantized.model, folder / "val", folder / "test"
     )
@@ -218,10 +239,24 @@ def test_int8_in_place_of_the_model(folder: Path, outputs: Path, tmp_path: Path)
     assert fast.metadata() == {}
 
 
-def test_int8_that_loses_too_much_is_refused(folder: Path, outputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="INT8: a loss of IoU of"):
-        quantize_copy(folder, outputs, tmp_path, max_iou_loss=-1)
-    assert not (tmp_path / "model" / "model.int8.onnx").exists()
+@pytest.mark.parametrize("worse", ["openvino", "onnxruntime"])
+def test_int8_that_loses_too_much_in_one_runtime_is_refused(
+    int8: tuple[OnnxModel, Parity, Quantized], tmp_path: Path, worse: str
+) -> None:
+    _, parity, quantized = int8
+    require_harmless(quantized, 0.05)
+    copy = shutil.copy(quantized.model.path, tmp_path)
+    if worse == "openvino":
+        wrong = replace(quantized.openvino, iou=parity.model_iou - 0.06)
+        found = replace(quantized, model=OnnxModel(Path(copy)), openvino=wrong)
+    else:
+        flat = replace(quantized.measured, confusions=np.ones_like(parity.confusions))
+        found = replace(quantized, model=OnnxModel(Path(copy)), measured=flat)
+    with pytest.raises(
+        ContractError, match="INT8: a loss of IoU of .* in onnxruntime, .* in OpenV"
+    ):
+        require_harmless(found, 0.05)
+    assert not Path(copy).exists()
 
 
 def test_int8_whose_loss_cannot_be_measured_is_refused_with_the_reason(
@@ -237,14 +272,17 @@ def test_int8_whose_loss_cannot_be_measured_is_refused_with_the_reason(
         write_int8(checkpoint, model, parity, *sets, 0.01)
 
 
-def quantize_copy(
-    folder: Path, outputs: Path, target: Path, max_iou_loss: float
+@pytest.fixture(scope="module")
+def int8(
+    folder: Path, outputs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[OnnxModel, Parity, Quantized]:
+    """The float32 model, its parity, and the INT8 model beside it."""
+    target = tmp_path_factory.mktemp("int8")
     shutil.copytree(outputs / "model", target / "model")
     checkpoint, model = load_for_export(folder / "checkpoint"), OnnxModel(target / "model")
     sets = folder / "val", folder / "test"
     parity = measure_parity(checkpoint, model, *sets)
-    return model, parity, write_int8(checkpoint, model, parity, *sets, max_iou_loss)
+    return model, parity, write_int8(checkpoint, model, parity, *sets, 0.05)
 
 
 @pytest.mark.slow
@@ -252,7 +290,7 @@ def test_both_precisions_of_a_native_model(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "checkpoint", steps=15)
     write_dataset(tmp_path / "val", scenes(3, ROAD, SIZE, 20))
     write_dataset(tmp_path / "test", scenes(2, ROAD, SIZE))
-    flags = ("--size-policy=native", "--precision=both", "--max-iou-loss=0.1")
+    flags = ("--size-policy=native", "--export-precision=both", "--max-iou-loss=0.1")
     assert run(tmp_path, tmp_path, *flags) == 0
     int8 = OnnxModel(tmp_path / "model" / "model.int8.onnx")
     assert int8.contract.input.size_policy == "native"

@@ -11,9 +11,9 @@ from components.split.__main__ import main
 from segmentor.dataset import Dataset, Sample
 from segmentor.dataset_writer import DatasetWriter
 from segmentor.digests import digest_bytes
-from segmentor.image_io import decode_image, encode_png
+from segmentor.image_io import decode_image, encode_index, encode_png
 from segmentor.label_map import LabelMap
-from segmentor.masks import count_classes, encode_mask
+from segmentor.masks import count_classes
 from segmentor.perceptual_hash import perceptual_hash
 
 LABELS = LabelMap.of(["background", "road", "car"])
@@ -34,7 +34,7 @@ def sample(
         class_pixels=classes,
         extension="png",
         mask_digest="",
-        shard="shard-00000.tar",
+        shard=0,
         image_offset=0,
         image_bytes=0,
         mask_offset=0,
@@ -73,7 +73,7 @@ def film(name: str, drive: int, count: int, subset: str = "") -> list[Sample]:
 def write_dataset(
     folder: Path, entries: Iterable[tuple[str, str, str, bytes, tuple[int, ...]]]
 ) -> Path:
-    """Writes (id, group, subset, image, classes in the mask) of 32 x 32 pixels."""
+    """Write (id, group, subset, image, classes in the mask) of 32 x 32 pixels."""
     folder.mkdir(parents=True)
     with DatasetWriter(folder, LABELS, {"source": "test"}) as writer:
         for name, group, subset, image, classes in entries:
@@ -83,7 +83,7 @@ def write_dataset(
             counts = count_classes(mask, LABELS, name)
             found = perceptual_hash(decode_image(image))
             writer.add_encoded(
-                name, image, "png", encode_mask(mask), (32, 32), counts, group, subset, found
+                name, image, "png", encode_index(mask), (32, 32), counts, group, subset, found
             )
     return folder
 

@@ -1,11 +1,15 @@
 """split as its users run it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from segmentor.dataset import Dataset
+from segmentor.errors import ContractError
 from segmentor.image_io import decode_image, encode_jpeg
+from segmentor.near_duplicates import write_look_alikes
 from tests.components.split.split_builders import (
     ALL,
     executor_input,
@@ -39,9 +43,7 @@ def test_a_split_is_a_partition_that_tears_no_group(tmp_path: Path) -> None:
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
-def test_samples_are_copied_byte_for_byte(tmp_path: Path) -> None:
-    from segmentor.dataset import Dataset
-
+def test_a_split_writes_no_pixels_and_its_samples_are_the_data_sets(tmp_path: Path) -> None:
     source = Dataset(drives(tmp_path / "dataset"))
     contents = {s.id: (source.image_content(s), source.mask_content(s)) for s in source.samples}
     for part in split(source.folder, tmp_path).values():
@@ -49,6 +51,46 @@ def test_samples_are_copied_byte_for_byte(tmp_path: Path) -> None:
             found = (part.image_content(sample), part.mask_content(sample))
             assert found == contents[sample.id]
             assert sample.perceptual_hash
+        names = {path.name for path in part.folder.iterdir()}
+        assert names <= {"manifest.json", "samples.jsonl", "findings.jsonl"}
+
+
+def test_a_copied_run_has_its_pixels_and_a_list_alone_says_what_is_missing(tmp_path: Path) -> None:
+    source = drives(tmp_path / "run" / "convert_labels" / "dataset")
+    split(source, tmp_path / "run" / "split")
+    copy = tmp_path / "elsewhere" / "deeper" / "copy"
+    shutil.copytree(tmp_path / "run", copy)
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    for run in (copy, tmp_path / "moved"):
+        part = Dataset(run / "split" / "train")
+        assert part.image_content(part.samples[0])
+    shutil.copytree(copy / "split" / "train", tmp_path / "alone")
+    part = Dataset(tmp_path / "alone")
+    assert len(list(part)) == 28
+    with pytest.raises(
+        ContractError, match=r"no shard .*; copy the whole run, or unpack it there"
+    ) as caught:
+        part.image_content(part.samples[0])
+    expected = tmp_path.parent / "convert_labels" / "dataset"  # from alone: ../../convert_labels
+    assert Path(caught.value.where).parent == expected
+
+
+def test_a_data_set_of_schema_version_1_is_split(tmp_path: Path, repository: Path) -> None:
+    old = repository / "tests" / "segmentor" / "data" / "schema_version_1"
+    parts = split(old, tmp_path, "--near-duplicates", "report")
+    samples = [sample for part in parts.values() for sample in part.samples]
+    assert sorted(sample.id for sample in samples) == sorted(s.id for s in Dataset(old))
+    assert all(part.mask(sample).any() for part in parts.values() for sample in part.samples)
+
+
+def test_look_alikes_are_taken_from_the_data_set(tmp_path: Path) -> None:
+    source = Dataset(drives(tmp_path / "dataset"))
+    # Two drives that nobody would take for one.
+    write_look_alikes(source.folder, [(0, 20)])
+    parts = split(source.folder, tmp_path)
+    together = {source.samples[position].id for position in (0, 20)}
+    assert any(together <= {sample.id for sample in part} for part in parts.values())
+    assert "1 pair kept in one split" in (tmp_path / "report.html").read_text()
 
 
 def test_two_runs_give_equal_digests_and_another_seed_others(tmp_path: Path) -> None:
@@ -84,7 +126,7 @@ def test_images_that_look_the_same_are_only_reported_when_asked(tmp_path: Path) 
     split(source, tmp_path, "--near-duplicates", "report")
     report = (tmp_path / "report.html").read_text()
     assert "pairs of images that look the same are in different splits" in report
-    assert "Delete one of each in CVAT, or near_duplicates=together." in report
+    assert "Delete one of each in CVAT, or --near-duplicates together." in report
 
 
 def test_every_pair_of_images_that_look_the_same_in_different_splits_is_named(
@@ -98,7 +140,7 @@ def test_every_pair_of_images_that_look_the_same_in_different_splits_is_named(
     source = write_dataset(tmp_path / "dataset", entries)
     split(source, tmp_path, "--honour-subsets")
     report = (tmp_path / "report.html").read_text()
-    assert "Delete one of each in CVAT, or leave honour_subsets out." in report
+    assert "Delete one of each in CVAT, or leave --honour-subsets out." in report
     table = report.split("looks the same as", 1)[1].split("</table>", 1)[0]
     for n in range(8):
         assert table.count(f"/{n} (") == 4
@@ -115,7 +157,7 @@ def test_groups_joined_into_too_few_are_explained(
     error = capfd.readouterr().err
     assert "2 groups, after 3 were joined because images are equal or look the same" in error
     assert "(a and b), expected at least 3" in error
-    assert "near_duplicates=report" in error
+    assert "--near-duplicates report" in error
     assert not (tmp_path / "train").exists()
 
 
@@ -131,8 +173,8 @@ def test_groups_joined_by_equal_images_get_advice_that_helps(
     error = capfd.readouterr().err
     assert "1 group, after 3 were joined" in error
     assert "(x/calibration and y/calibration, y/calibration and z/calibration)" in error
-    assert "delete the copies in CVAT, or choose a finer group_pattern" in error
-    assert "near_duplicates=report" not in error
+    assert "delete the copies in CVAT, or choose a finer --group-pattern" in error
+    assert "--near-duplicates report" not in error
     same = [(f"{n}", f"{n}", "", picture(0), ALL) for n in range(4)]
     assert run_split(write_dataset(tmp_path / "same", same), tmp_path) == 3
     assert "label images that differ" in capfd.readouterr().err
@@ -140,7 +182,7 @@ def test_groups_joined_by_equal_images_get_advice_that_helps(
 
 def test_groups_that_images_join_are_counted_in_the_report(tmp_path: Path) -> None:
     split(near_copies(tmp_path / "dataset"), tmp_path)
-    text = "24 groups, joined where images are equal or look the same to 12 groups divided"
+    text = "24 groups, joined where images are equal, look the same or are of one picture to 12 g"
     assert text in (tmp_path / "report.html").read_text()
 
 
@@ -186,8 +228,8 @@ def test_shares_far_from_those_asked_for_are_warned_of(tmp_path: Path) -> None:
     assert warnings(tmp_path)[0] == (
         "train has 33 % of the images (70 % asked for), val has 33 % of the images (20 % asked for)"
         ", test has 33 % of the images (10 % asked for): no group is torn, and of the 3 groups the "
-        "largest has 33 % of the images. A finer group_pattern makes smaller ones, where that tears"
-        " no film."
+        "largest has 33 % of the images. A finer --group-pattern makes smaller ones, where that "
+        "tears no film."
     )
 
 
@@ -195,7 +237,7 @@ def test_few_images_have_no_finer_groups(tmp_path: Path) -> None:
     entries = [(f"x{n:c}", f"{n}", "", picture(n), ALL) for n in range(97, 100)]
     source = write_dataset(tmp_path / "dataset", entries)
     split(source, tmp_path, "--executor-input", executor_input(tmp_path))
-    assert warnings(tmp_path)[0].endswith(": there are only 3 images. Label more.")
+    assert warnings(tmp_path)[0].endswith(": the data set has only 3 images. Label more.")
 
 
 def test_a_leak_is_warned_of_and_shown(tmp_path: Path) -> None:
@@ -213,14 +255,14 @@ def test_a_short_film_is_told_from_a_few_numbered_photographs(tmp_path: Path) ->
     assert "neighbouring frames" in (tmp_path / "a" / "report.html").read_text()
     photographs = [(f"photo_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(6)]
     split(write_dataset(tmp_path / "photographs", photographs), tmp_path / "b")
-    assert "no leak was found" in (tmp_path / "b" / "report.html").read_text()
+    assert "no equal images, look-alikes" in (tmp_path / "b" / "report.html").read_text()
 
 
 def test_numbered_images_that_have_nothing_in_common_are_no_film(tmp_path: Path) -> None:
     entries = [(f"photo_{n:03d}", f"g{n}", "", picture(n), ALL) for n in range(20)]
     split(write_dataset(tmp_path / "dataset", entries), tmp_path)
     report = (tmp_path / "report.html").read_text()
-    assert "Each split has each class, and no leak was found." in report
+    assert "Each split has each class; no equal images" in report
 
 
 def test_classes_that_a_split_lacks_are_named(tmp_path: Path) -> None:
@@ -246,16 +288,6 @@ def test_findings_go_where_their_samples_go(tmp_path: Path) -> None:
     assert total == 10
 
 
-@pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
-def test_a_seed_that_is_none_is_refused_as_usage(
-    seed: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        run_split(tmp_path / "nothing", tmp_path, "--seed", seed)
-    assert stop.value.code == 2
-    assert f"'{seed}' is no whole number from 0 on" in capfd.readouterr().err
-
-
 def test_a_folder_that_is_no_data_set_is_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,15 +303,21 @@ def test_a_class_of_enough_groups_that_a_split_lacks_is_said_to_be_one(tmp_path:
     split(source, tmp_path / "out", *flags)
     (text,) = (text for text in warnings(tmp_path) if text.startswith("Classes that a split"))
     assert "Of enough groups for all three: 'car' (10); no division" in text
-    assert "Another seed, other ratios or a finer group_pattern may give one." in text
+    assert "Another seed, other ratios or a finer --group-pattern may give one." in text
 
 
-@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
-def test_a_seed_that_is_none_is_a_wrong_flag(
+@pytest.mark.parametrize("seed", ["1.5", "one"])
+def test_a_seed_that_is_not_a_whole_number_is_a_wrong_flag(
     seed: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    source = drives(tmp_path / "dataset")
-    with pytest.raises(SystemExit) as error:
-        run_split(source, tmp_path, "--seed", seed)
-    assert error.value.code == 2
-    assert f"'{seed}' is no whole number from 0 on" in capfd.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        run_split(drives(tmp_path / "dataset"), tmp_path, "--seed", seed)
+    assert stop.value.code == 2
+    assert f"argument --seed: invalid int value: '{seed}'" in capfd.readouterr().err
+
+
+def test_a_negative_seed_is_refused_before_the_data_set_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_split(tmp_path / "nothing", tmp_path, "--seed", "-1") == 3
+    assert "--seed: -1, expected a whole number, 0 or greater" in capfd.readouterr().err

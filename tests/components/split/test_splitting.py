@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from components.split.grouping import group_samples
+from components.split.options import parse_ratios
 from components.split.sample_table import read_table
 from components.split.splitting import (
     SPLITS,
     Units,
     assign_units,
     exact_counts,
-    parse_ratios,
 )
 from segmentor.digests import digest_bytes
 from segmentor.errors import ConfigError, SplitError
@@ -97,7 +97,7 @@ def everywhere(present: NDArray[np.bool_], chosen: NDArray[np.int8]) -> bool:
 
 
 def can_be_everywhere(present: NDArray[np.bool_], counts: list[int]) -> bool:
-    """Tries every division into parts of these sizes."""
+    """Try every division into parts of these sizes."""
     everyone = range(len(present))
     for test in itertools.combinations(everyone, counts[2]):
         for val in itertools.combinations(sorted(set(everyone) - set(test)), counts[1]):
@@ -232,7 +232,7 @@ def test_fewer_groups_than_splits_are_refused_with_what_to_do() -> None:
     + ["1e308,1e308,1e308"],
 )
 def test_ratios_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="parameter ratios"):
+    with pytest.raises(ConfigError, match="--ratios"):
         parse_ratios(text)
 
 

@@ -41,7 +41,7 @@ def street_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, folder: Path, *overrides: str, resume: Path | None = None) -> Outputs:
-    """Runs the step in this process."""
+    """Run the step in this process."""
     folder.mkdir(parents=True, exist_ok=True)
     code = main(flags(data, folder, resume) + list(overrides))
     return Outputs(folder, code)

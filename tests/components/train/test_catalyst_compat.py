@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from components.train import catalyst_compat as compat
-from components.train.compose import compose_config
-from components.train.config import to_train_config
-from components.train.keep_state import advance
+from components.train.configuration.compose import compose_config
+from components.train.configuration.config import to_train_config
 from components.train.metrics import Counts
-from components.train.optimization import make_optimizer, make_scheduler
-from components.train.running_state import Progress, load_state
+from components.train.optimization import is_warming_up, make_optimizer, make_scheduler
+from components.train.state.keep_state import advance
+from components.train.state.running_state import Progress, load_state
 from segmentor.label_map import IGNORE_INDEX
 from segmentor.metrics import class_scores, confusion_matrix
 
@@ -237,3 +237,22 @@ def test_the_momentum_of_sgd_is_the_configured_one_under_one_cycle():
         optimizer.step()
         scheduler.step()
         assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
+
+
+def test_epochs_of_the_warm_up_do_not_count_for_early_stopping():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    config = settings_of("training.epochs=8", "training.early_stopping=2")
+    optimizer = make_optimizer(torch.nn.ParameterList([parameter]), config.training)
+    scheduler = make_scheduler(optimizer, config.training, steps=8 * 5)
+    progress, waited = Progress(), []
+    for epoch in range(1, 9):
+        for _ in range(5):
+            optimizer.step()
+            scheduler.step()
+        is_early = is_warming_up(scheduler)
+        assert is_early == (epoch < 2)  # the peak is after a quarter of the epochs
+        figures = {"valid/iou": 0.5, "valid/loss": 1.0}
+        progress, _ = advance(progress, figures, config, is_early)
+        waited.append(progress.without_better)
+    assert waited == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert not is_warming_up(None)

@@ -1,6 +1,7 @@
 """Where an encoder's weights may come from, and what is said when they do not fit."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from components.train.configuration.compose import compose_config
+from components.train.configuration.weight_places import weights_digest, with_absolute_weights
 from components.train.encoder_weights import load_encoder_weights
-from components.train.preparation import weights_digest
+from components.train.network_weights import load_network_weights
 from segmentor.errors import ConfigError
 from segmentor.nn.network import NetworkConfig, build_network
-from segmentor.object_store import ObjectUri
+from segmentor.object_uri import ObjectUri
 
 TINY = "tu-test_resnet"
 
@@ -186,3 +189,143 @@ def test_a_tensor_of_another_shape_is_told_with_both_shapes(tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(ConfigError, match=rf"{name} of shape \(\d+, 1, 3, 3\), expected \(\d+, 3,"):
         load_encoder_weights(network(), TINY, str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("nest", ["model_state_dict", "net", "model_state", "weights"])
+def test_the_weights_within_a_torch_file_are_found_under_any_name(tmp_path, nest):
+    source, target = network(seed=1), network()
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}
+    torch.save({"epoch": 3, "optimizer": optimizer, nest: source.state_dict()}, tmp_path / "w.tar")
+    load_encoder_weights(target, TINY, str(tmp_path / "w.tar"))
+    assert_same_encoder(target, source)
+
+
+def test_a_folder_of_save_pretrained(tmp_path):
+    source, target = network(seed=1), network()
+    source.save_pretrained(tmp_path / "saved")
+    load_encoder_weights(target, TINY, str(tmp_path / "saved"))
+    assert_same_encoder(target, source)
+    assert weights_digest(str(tmp_path / "saved")).startswith("sha256:")
+    with pytest.raises(ConfigError, match="a folder without weights"):
+        load_encoder_weights(target, TINY, str(tmp_path))
+
+
+def test_a_pickled_network_is_refused_with_what_to_save_instead(tmp_path):
+    torch.save(network(), tmp_path / "whole.pth")
+    with pytest.raises(ConfigError, match="pickled objects") as caught:
+        load_encoder_weights(network(), TINY, str(tmp_path / "whole.pth"))
+    assert "torch.save(network.state_dict(), path)" in caught.value.remedy
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "_orig_mod.", "module.model."])
+def test_a_whole_network_trained_elsewhere_is_the_start(tmp_path, prefix):
+    source, target = network(seed=1), network()
+    state = {f"{prefix}{name}": value for name, value in source.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "w.ckpt")
+    load_network_weights(target, str(tmp_path / "w.ckpt"))
+    for (name, a), b in zip(target.state_dict().items(), source.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_of_other_classes_all_but_the_head_is_taken(tmp_path, caplog):
+    torch.manual_seed(1)
+    source = build_network(NetworkConfig("unet", TINY), 5)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    target = network()
+    before = target.segmentation_head[0].weight.clone()
+    load_network_weights(target, str(tmp_path / "w.pth"))
+    assert torch.equal(target.segmentation_head[0].weight, before)
+    for name, value in target.decoder.state_dict().items():
+        assert torch.equal(value, source.decoder.state_dict()[name]), name
+    assert "the head belongs to other classes and starts from random weights" in caplog.text
+
+
+def test_another_network_as_the_start_is_refused(tmp_path):
+    torch.save(network("resnet18").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match="model.weights: .* tensors do not fit") as caught:
+        load_network_weights(network(), str(tmp_path / "w.pth"))
+    assert "model.encoder_weights" in caught.value.remedy
+
+
+def test_a_finished_checkpoint_is_the_start_of_a_training_with_other_classes(
+    train, finished, street_data, tmp_path, caplog
+):
+    outputs = train(
+        street_data, tmp_path, "training.epochs=1", f"model.weights={finished.checkpoint}"
+    )
+    assert outputs.code == 0
+    assert "the head belongs to other classes" in caplog.text
+
+
+def test_relative_files_of_weights_become_absolute_and_must_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pth").write_bytes(b"w")
+    given = ["seed=1", "model.encoder_weights=w.pth", "model.weights='w.pth'"]
+    assert with_absolute_weights(given) == [
+        "seed=1",
+        f"model.encoder_weights='{tmp_path}/w.pth'",
+        f"model.weights='{tmp_path}/w.pth'",
+    ]
+    same = ["model.encoder_weights=imagenet", "model.weights=s3://a/b", "model.weights=none"]
+    assert with_absolute_weights(same) == same
+    with pytest.raises(ConfigError, match=f"'v.pth': no such file in {tmp_path}"):
+        with_absolute_weights(["model.weights=v.pth"])
+
+
+def as_meta_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """DINOv3's tensors under the names of Meta's own files."""
+    found = {}
+    for key, value in state.items():
+        name = re.sub(r"^stem\.", "downsample_layers.0.", key)
+        name = re.sub(r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name)
+        name = re.sub(r"^stages\.(\d)\.blocks\.", r"stages.\1.", name)
+        name = name.replace("conv_dw", "dwconv").replace("head.norm", "norm")
+        if name.startswith("stages"):
+            name = name.replace("mlp.fc", "pwconv")
+        name = name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
+        found[name.replace("reg_token", "storage_tokens")] = value.contiguous()
+    if "storage_tokens" in found:
+        found |= {"mask_token": torch.zeros(1, 384), "rope_embed.periods": torch.ones(16)}
+        found["blocks.0.attn.qkv.bias"] = torch.zeros(1152)
+    return found
+
+
+@pytest.mark.parametrize("names", [dict, as_meta_names], ids=["timm", "Meta"])
+@pytest.mark.parametrize("preset", ["unet_convnext_dinov3", "dpt_dinov3"])
+def test_a_preset_of_dinov3_takes_the_weights_as_they_are_published(
+    preset, names, tmp_path, capsys
+):
+    path = tmp_path / "model.safetensors"
+    model = compose_config([f"model={preset}", f"model.encoder_weights={path}"])["model"]
+    torch.manual_seed(1)
+    published = timm.create_model(model["encoder"].removeprefix("tu-"), num_classes=0)
+    save_file(names({k: v.contiguous() for k, v in published.state_dict().items()}), path)
+    target = build_network(NetworkConfig(model["architecture"], model["encoder"]), 1)
+    load_encoder_weights(target, model["encoder"], model["encoder_weights"])
+    loaded = {
+        re.sub(r"^model\.", "", re.sub(r"(stages|stem)_(\d)", r"\1.\2", name)): value
+        for name, value in target.encoder.state_dict().items()
+    }
+    expected = published.state_dict()
+    assert loaded
+    for name, value in loaded.items():
+        assert torch.equal(value, expected[name]), name
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("preset", ["unet_convnext_dinov3", "dpt_dinov3"])
+def test_weights_of_another_encoder_are_refused_for_a_preset_of_dinov3(preset, tmp_path):
+    model = compose_config([f"model={preset}", "model.encoder_weights=none"])["model"]
+    path = tmp_path / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in network().encoder.state_dict().items()}, path)
+    target = build_network(NetworkConfig(model["architecture"], model["encoder"]), 1)
+    with pytest.raises(ConfigError, match="tensors of the encoder"):
+        load_encoder_weights(target, model["encoder"], str(path))
+
+
+def test_a_preset_of_dinov3_asks_for_its_weights():
+    with pytest.raises(ConfigError, match=r"give model\.encoder_weights="):
+        compose_config(["model=dpt_dinov3"])
+    whole = compose_config(["model=dpt_dinov3", "model.weights=whole.pt"])["model"]
+    assert whole["encoder_weights"] == "none"

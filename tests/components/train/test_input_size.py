@@ -5,11 +5,12 @@ from builders import ROAD, scenes, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.compose import compose_config
-from components.train.config import to_train_config
-from components.train.input_size import auto_size, input_spec
+from components.train.configuration.compose import compose_config
+from components.train.configuration.config import to_train_config
+from components.train.input_size import auto_size, check_trainable, input_spec
 from segmentor.dataset import Sample
 from segmentor.errors import ConfigError
+from segmentor.nn.network import NetworkConfig, build_network
 
 SIDES = st.integers(8, 5000)
 
@@ -40,3 +41,10 @@ def spec_of(folder, *overrides: str):
 def test_a_size_that_is_no_multiple_of_the_stride_is_refused_with_one_that_is(tmp_path):
     with pytest.raises(ConfigError, match=r"set processing.size=\[128,416\]"):
         spec_of(tmp_path, "processing.size=[130,410]")
+
+
+def test_a_network_that_returns_anything_but_logits_of_the_images_size_is_refused():
+    network = build_network(NetworkConfig("fpn", "resnet18", {"upsampling": 2}), 1)
+    with pytest.raises(ConfigError, match="model.options: an output of .2, 1, 32, 64."):
+        check_trainable(network, (64, 128), 2, 1)
+    check_trainable(build_network(NetworkConfig("fpn", "resnet18"), 1), (64, 128), 2, 1)

@@ -1,17 +1,20 @@
 """Losses: what ignored pixels, empty masks and class weights do to them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.train.losses import SegmentationLoss, default_terms
+from components.train import losses
+from components.train.__main__ import main
+from components.train.losses import SegmentationLoss, default_terms, losses_for
 from segmentor.errors import ConfigError
 from segmentor.label_map import IGNORE_INDEX
 
-BINARY = ("dice", "bce", "focal", "jaccard", "tversky", "lovasz")
-MULTICLASS = ("dice", "cross_entropy", "focal", "jaccard", "tversky", "lovasz")
-CASES = [(name, True) for name in BINARY] + [(name, False) for name in MULTICLASS]
+EXTENDING = Path(__file__).parents[3] / "docs/extending.md"
+CASES = [(name, kind == "binary") for kind in losses.BOTH for name in losses_for(kind)]
 
 
 def batch(is_binary: bool, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,3 +81,17 @@ def test_class_weights_shift_the_loss_to_the_heavy_class():
 def test_terms_that_make_no_loss_are_refused(terms):
     with pytest.raises(ConfigError, match=r"training\.loss"):
         SegmentationLoss(terms, True)
+
+
+def test_the_recipe_of_a_new_loss_is_all_that_it_takes(monkeypatch, road_data, tmp_path, caplog):
+    text = EXTENDING.read_text(encoding="utf-8").partition("## A loss")[2]
+    code = text.partition("```python")[2].partition("```")[0]
+    monkeypatch.setattr(losses, "LOSSES", dict(losses.LOSSES))
+    exec(code, vars(losses))  # as if it stood in that file
+    monkeypatch.delattr(losses, "_absolute_difference")
+    flags = [f"--{name}={tmp_path / name}" for name in ("checkpoint", "metrics", "logs")]
+    flags += [f"--train={road_data / 'train'}", f"--val={road_data / 'val'}"]
+    flags += [f"--training-report={tmp_path / 'report.html'}", "processing.size=[32,64]"]
+    assert main([*flags, "training.epochs=1", "training.loss={absolute_difference: 1}"]) == 0
+    wrong = ["training.loss={absolute_difference: 1}", "training.class_weights=balanced"]
+    assert main([*flags, *wrong]) == 3  # it takes no class weights

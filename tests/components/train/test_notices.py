@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from components.train.compose import compose_config
-from components.train.config import to_train_config
-from components.train.running_state import Progress
+from components.train.configuration.compose import compose_config
+from components.train.configuration.config import to_train_config
+from components.train.state.running_state import Progress
 from components.train.training import Trained
 from components.train.training_report import notices
 from segmentor.contract import InputSpec

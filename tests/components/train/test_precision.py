@@ -1,10 +1,14 @@
-"""Depthwise convolutions leave autocast, and nothing else of the network changes."""
+"""Depthwise convolutions leave autocast; networks that oneDNN breaks are not channels-last."""
 
 import copy
+import subprocess
+import sys
 
+import pytest
+import segmentation_models_pytorch as smp
 import torch
 
-from components.train.precision import choose_bf16, keep_depthwise_float32
+from components.train.machine import choose_bf16, keep_depthwise_float32, memory_format
 from segmentor.nn.network import NetworkConfig, build_network
 
 CONFIG = NetworkConfig("unet", "tu-mobilenetv3_small_050", {"decoder_channels": [16, 16, 8, 8, 8]})
@@ -47,3 +51,48 @@ def test_weights_names_copies_and_results_stay():
 def test_a_setting_is_obeyed():
     assert choose_bf16("cpu", "bf16")
     assert not choose_bf16("cpu", "fp32")
+
+
+# Strided 1 x 1 convolutions of fewer than 16 channels, whose backward pass oneDNN breaks.
+BROKEN = {f"mobileone_s{k}" for k in range(5)}
+
+
+def test_the_encoders_that_onednn_breaks_are_not_channels_last():
+    found = set()
+    for name in (name for name in smp.encoders.encoders if not name.startswith("timm-")):
+        with torch.device("meta"):
+            try:
+                encoder = smp.encoders.get_encoder(name, weights=None)
+            except (ValueError, RuntimeError, NotImplementedError):
+                continue  # cannot be built at all, or not without memory
+        if memory_format(encoder, "cpu") is torch.contiguous_format:
+            found.add(name)
+        assert memory_format(encoder, "cuda") is torch.channels_last
+    assert found == BROKEN
+
+
+@pytest.mark.parametrize(("encoder", "is_broken"), [("tu-repvgg_a0", True), ("tu-resnet18", False)])
+def test_encoders_of_timm_are_looked_into_too(encoder, is_broken):
+    network = build_network(NetworkConfig("unet", encoder), 1)
+    assert (memory_format(network, "cpu") is torch.contiguous_format) == is_broken
+
+
+_STEPS = """
+import sys
+import torch
+from components.train.machine import memory_format
+from segmentor.nn.network import NetworkConfig, build_network
+
+torch.manual_seed(0)
+network = build_network(NetworkConfig("unet", "mobileone_s0", {"decoder_channels": [16] * 5}), 1)
+kept = memory_format(network, "cpu")
+network = network.to(memory_format=kept)
+for _ in range(6):
+    network(torch.rand(2, 3, 64, 96).contiguous(memory_format=kept)).sum().backward()
+blocks = [torch.empty(1000 * n) for n in range(1, 60)]
+sys.exit(not all(p.grad is None or p.grad.isfinite().all() for p in network.parameters()))
+"""
+
+
+def test_such_a_network_trains():
+    subprocess.run([sys.executable, "-c", _STEPS], check=True, timeout=200)

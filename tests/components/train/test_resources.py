@@ -6,9 +6,8 @@ import sys
 import pytest
 import torch
 
-from components.train import keep_memory, precision
-from components.train.memory import memory_errors
-from components.train.threads import set_threads, usable_cpus
+from components.train import machine
+from components.train.machine import memory_errors, set_threads
 from segmentor.errors import TrainingError
 
 
@@ -42,7 +41,7 @@ import sys
 
 import numpy as np
 
-from components.train.keep_memory import keep_freed_memory
+from components.train.machine import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 for turn in range(4):
@@ -65,27 +64,16 @@ def test_a_block_that_was_freed_is_there_for_the_next_step(is_kept):
 
 
 def test_a_c_library_without_such_settings_stays_as_it_is(monkeypatch):
-    monkeypatch.setattr(keep_memory.ctypes, "CDLL", lambda name: object())
-    assert not keep_memory.keep_freed_memory()
-
-
-@pytest.mark.parametrize(
-    ("content", "most"),
-    [("50000 100000", 1), ("100000 100000", 1), ("max 100000", 10_000), ("", 10_000)],
-)
-def test_threads_follow_the_containers_quota(tmp_path, content, most):
-    quota = tmp_path / "cpu.max"
-    quota.write_text(content)
-    assert 1 <= usable_cpus(quota) <= most
-    assert usable_cpus(tmp_path / "absent") >= 1
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: object())
+    assert not machine.keep_freed_memory()
 
 
 @pytest.mark.parametrize("has_it", [True, False])
 def test_precision_follows_the_hardware_unless_it_is_given(monkeypatch, has_it):
-    monkeypatch.setattr(precision, "has_cpu_bf16", lambda: has_it)
-    assert precision.choose_bf16("cpu", "auto") == has_it
-    assert precision.choose_bf16("cpu", "bf16")
-    assert not precision.choose_bf16("cpu", "fp32")
+    monkeypatch.setattr(machine, "has_cpu_bf16", lambda: has_it)
+    assert machine.choose_bf16("cpu", "auto") == has_it
+    assert machine.choose_bf16("cpu", "bf16")
+    assert not machine.choose_bf16("cpu", "fp32")
 
 
 def test_the_threads_are_those_asked_for_whatever_this_process_did_before(monkeypatch):

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from components.train.__main__ import main
-from components.train.preparation import check_data_sets
+from components.train.configuration.preparation import check_data_sets
 from segmentor.dataset import Dataset
 from segmentor.digests import digest_file
 from segmentor.nn.checkpoint import load_checkpoint
@@ -58,21 +58,24 @@ def test_tensorboard_events_hold_losses_iou_learning_rate_and_overlays(finished)
     assert "configuration/text_summary" in train.Tags()["tensors"]
 
 
-def test_tensorboard_has_the_settings_as_hyperparameters_with_their_metrics(finished):
-    events = EventAccumulator(str(finished.folder / "logs" / "valid"))
+def test_tensorboard_has_the_settings_as_hyperparameters_with_the_best_epochs_figures(finished):
+    events = EventAccumulator(str(finished.folder / "logs" / "_epoch_"))
     events.Reload()
-    tags = ("experiment", "session_start_info", "session_end_info")
-    data = [
+    start, end = (
         plugin_data_pb2.HParamsPluginData.FromString(
             events.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
         )
-        for tag in tags
-    ]
-    assert data[1].session_start_info.hparams["training.learning_rate"].number_value == 0.003
-    assert data[1].session_start_info.hparams["model.architecture"].string_value == "unet"
-    named = {info.name.tag for info in data[0].experiment.metric_infos}
-    assert named == {"iou/epoch", "loss/epoch"} <= set(events.Tags()["scalars"])
-    assert data[2].session_end_info.status
+        for tag in ("session_start_info", "session_end_info")
+    )
+    assert start.session_start_info.hparams["training.learning_rate"].number_value == 0.003
+    assert start.session_start_info.hparams["model.architecture"].string_value == "unet"
+    assert end.session_end_info.status
+    # What TensorBoard shows beside the settings: the last value of each scalar of this run.
+    assert set(events.Tags()["scalars"]) == {"best_iou/epoch", "best_loss/epoch"}
+    valid = EventAccumulator(str(finished.folder / "logs" / "valid"))
+    valid.Reload()
+    best = max(event.value for event in valid.Scalars("iou/epoch"))
+    assert events.Scalars("best_iou/epoch")[-1].value == best
 
 
 def test_the_report_is_one_file_with_curves_and_overlays(finished):
@@ -84,7 +87,7 @@ def test_the_report_is_one_file_with_curves_and_overlays(finished):
     at, half = (contract.provenance[f"val_iou_at_{name}"] for name in ("threshold", "half"))
     assert at >= half > 0
     assert f"Threshold {contract.threshold:.3g}: a pixel is road" in page
-    assert f"is {at:.4f} at it, and {half:.4f} at 0.5" in page
+    assert f"is {at:.4f} with it and {half:.4f} with 0.5" in page
     assert 'src="http' not in page
     assert "<script" not in page
 

@@ -49,7 +49,7 @@ class Engine(dl.CPUEngine):
 
 
 def train(epochs: int, model: Number | None = None, **options) -> Number:
-    """Trains with stock Catalyst; returns the model after the last epoch."""
+    """Train with stock Catalyst; return the model after the last epoch."""
     model = model or Number()
     ones = torch.ones(1, 1)
     loaders = {

@@ -18,7 +18,7 @@ KINDS = {
 
 
 def strict(schema: Any) -> Any:
-    """Refuses unknown fields and nulls, as the API server does; drops what only people read."""
+    """Refuse unknown fields and nulls, as the API server does; drop what only people read."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -39,7 +39,7 @@ def strict(schema: Any) -> Any:
 
 
 def main() -> None:
-    """Writes the files."""
+    """Write the files."""
     from cloudcoil.models.prometheus_operator import v1
 
     for name, kind in KINDS.items():

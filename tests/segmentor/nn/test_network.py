@@ -8,7 +8,7 @@ from segmentor.contract import InputSpec, ModelContract
 from segmentor.errors import ConfigError
 from segmentor.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from segmentor.nn.network import NetworkConfig, build_network, network_stride
-from segmentor.nn.network_names import ARCHITECTURES, likely_stride
+from segmentor.nn.network_names import architectures, likely_stride
 
 # The rest takes the first encoder; DPT and Segformer are made for transformers.
 ENCODERS = {"dpt": "tu-test_vit", "segformer": "mit_b0"}
@@ -19,7 +19,7 @@ OPTIONS = {
 SIZES = {"dpt": (160, 160), "pan": (128, 128)}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", architectures())
 def test_it_takes_a_step_and_comes_back_from_a_checkpoint(architecture, tmp_path):
     encoder = ENCODERS.get(architecture, "tu-test_resnet")
     config = NetworkConfig(architecture, encoder, OPTIONS.get(architecture, {}))

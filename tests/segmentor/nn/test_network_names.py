@@ -1,34 +1,48 @@
-"""Names read from source equal those of the packages, and cost no import of torch."""
+"""Names and options are checked, and that costs no import of torch."""
 
 import subprocess
 import sys
-from inspect import signature
 
 import pytest
-import segmentation_models_pytorch as smp
-import timm
 
 from segmentor.errors import ConfigError
-from segmentor.nn.network_names import (
-    ARCHITECTURES,
-    architecture_options,
-    require_known,
-    smp_encoders,
-    timm_models,
+from segmentor.nn.network_names import require_known, require_options
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("activation", "logits"),
+        ("aux_params", "only masks are trained"),
+        ("in_channels", "three channels"),
+        ("classes", "data set"),
+        ("encoder_weights", "model.encoder_weights"),
+        ("pretrained", "no option of unet"),
+        ("decoder_chanels", "did you mean decoder_channels?"),
+    ],
 )
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+def test_options_that_are_given_elsewhere_are_refused_with_any_encoder(option, said, encoder):
+    with pytest.raises(ConfigError, match=f"model.options.{option}") as caught:
+        require_options("unet", encoder, [option])
+    assert said in str(caught.value)
 
 
-def test_the_names_are_those_of_the_installed_packages():
-    assert set(ARCHITECTURES) == set(smp.MODEL_ARCHITECTURES_MAPPING)
-    assert smp_encoders() == set(smp.encoders.encoders)
-    assert timm_models() >= set(timm.list_models())
+def test_timms_own_arguments_pass_with_its_encoders():
+    require_options("unet", "tu-resnet18", ["drop_path_rate"])
+    with pytest.raises(ConfigError):
+        require_options("unet", "resnet18", ["drop_path_rate"])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_options_are_the_arguments_of_the_class(architecture):
-    kind = smp.MODEL_ARCHITECTURES_MAPPING[architecture]
-    given = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes"}
-    assert architecture_options(architecture) == set(signature(kind.__init__).parameters) - given
+@pytest.mark.parametrize(
+    ("spelt", "meant"),
+    [("DeepLabV3+", "deeplabv3plus"), ("U-Net++", "unetplusplus"), ("unetpp", "unetplusplus"),
+     ("deeplab_v3_plus", "deeplabv3plus"), ("u-net", "unet"), ("unnet", "unet")],
+)  # fmt: skip
+def test_another_spelling_of_an_architecture_is_understood(spelt, meant):
+    with pytest.raises(ConfigError) as caught:
+        require_known(spelt, "resnet18")
+    assert caught.value.remedy == f"did you mean {meant}?"
 
 
 @pytest.mark.parametrize(

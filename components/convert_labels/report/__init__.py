@@ -1,0 +1,1 @@
+"""The label report: counts, findings, facts and contact sheets."""

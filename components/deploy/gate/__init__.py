@@ -1,0 +1,1 @@
+"""The gate: what a model must reach before it is published."""

@@ -1,0 +1,1 @@
+"""KServe: applying an InferenceService, waiting for it, and rolling it back."""

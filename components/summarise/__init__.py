@@ -1,1 +1,0 @@
-"""The summarise step: says how a run ended, whatever happened in it."""

@@ -1,0 +1,1 @@
+"""Samples on their way to the network: cached, augmented and batched."""

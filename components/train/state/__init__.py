@@ -1,0 +1,1 @@
+"""The state of a run: written after each epoch, mirrored, and found again."""

@@ -1,0 +1,1 @@
+"""Training on several nodes, by a TrainJob of Kubeflow Trainer."""

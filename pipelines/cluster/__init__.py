@@ -1,0 +1,1 @@
+"""Runs on Kubeflow Pipelines: the client, the submission, and the wait for the end."""

@@ -1,0 +1,1 @@
+"""Examines this machine for `segmentor doctor`: what is installed, and what answers."""

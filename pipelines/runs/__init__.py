@@ -1,0 +1,1 @@
+"""Runs that have finished: their record, page, summary and comparison."""

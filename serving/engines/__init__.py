@@ -1,0 +1,1 @@
+"""What runs the model: onnxruntime, OpenVINO, and the choice between them."""

@@ -1,0 +1,1 @@
+"""HTTP: V1, V2 REST and /predict."""
