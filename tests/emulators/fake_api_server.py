@@ -139,11 +139,13 @@ class ApiHandler(Handler):
 
     def send_events(self, watch: "Watch") -> None:
         fault = self.server.next_fault()
-        self.close_connection = True
         if fault == "mute":
             time.sleep(watch.seconds)
+            self.close_connection = True
             return
         self.send_response(200)
+        # Said, since a client may send its next request on a connection that it takes for open.
+        self.send_header("Connection", "close")
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
