@@ -60,8 +60,14 @@ class ObjectStore:
         """Create a bucket unless it exists."""
 
         def ensure() -> None:
-            if not self.client.bucket_exists(bucket):
+            if self.client.bucket_exists(bucket):
+                return
+            try:
                 self.client.make_bucket(bucket)
+            except S3Error:
+                # Made by another process, or by a request of ours whose answer was lost.
+                if not self.client.bucket_exists(bucket):
+                    raise
 
         self._call(ObjectUri(bucket, ""), ensure)
 

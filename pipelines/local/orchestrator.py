@@ -31,8 +31,6 @@ ARTIFACTS = "artifacts"
 LOGS = "logs"
 INTERRUPTED: Literal["interrupted"] = "interrupted"
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}")
-# kfp.local's configuration and what is replaced below belong to the whole process.
-_ONE_RUN_AT_A_TIME = threading.Lock()
 
 
 class StepObserver:
@@ -81,7 +79,7 @@ class LocalOrchestrator:
 
         message = json_format.ParseDict(specification, PipelineSpec())
         _run_loops_one_by_one(message)
-        with _ONE_RUN_AT_A_TIME, self._replaced_parts():
+        with self._replaced_parts():
             local.init(
                 local.SubprocessRunner(use_venv=False),
                 pipeline_root=str(self._folder),

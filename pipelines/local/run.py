@@ -28,6 +28,10 @@ from pipelines.source_revision import source_revision
 from segmentor.errors import SegmentorError
 from segmentor.run_record import ArtifactRecord, RunRecord, State, StepRecord
 
+# kfp.local's configuration, what the orchestrator replaces of it, and the root logger's handlers
+# belong to the whole process.
+_ONE_RUN_AT_A_TIME = threading.Lock()
+
 
 class RunFailedError(SegmentorError):
     """A step of a run failed; `record` is what run.json says."""
@@ -92,7 +96,11 @@ def _run(plan: RunPlan, steps: HostRunner | DockerRunner, display: StepDisplay) 
     orchestrator = LocalOrchestrator(plan.folder, steps, recorder, plan.earlier)
     state: State = "interrupted"
     try:
-        with _logging_to(plan.folder / LOGS / "kfp.log"), _stopping_on_signals(steps):
+        with (
+            _ONE_RUN_AT_A_TIME,
+            _logging_to(plan.folder / LOGS / "kfp.log"),
+            _stopping_on_signals(steps),
+        ):
             state = "done" if orchestrator.run(specification, plan.values) else "failed"
     finally:
         record = recorder.end(state)

@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from pipelines.processes import free_port, host_environment, start_process, stop_process
 from segmentor.errors import PredictorError
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 
 

@@ -130,6 +130,7 @@ class ApiHandler(Handler):
             return self.log_of(match["name"], query)
         if not match["name"]:
             version = str(self.server.objects.version)
+            self.server.trainer.looks += kind == "v1/pods" and self.user != ADMINISTRATOR
             items = self.select(kind, match["namespace"], query)
             return {"metadata": {"resourceVersion": version}, "items": items}
         found = self.server.objects.get(key)

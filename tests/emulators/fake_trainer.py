@@ -45,6 +45,8 @@ class FakeTrainer:
         self.pods: dict[str, Pod] = {}
         # Jobs that were created while pods of an earlier one of their name were there.
         self.overlaps = 0
+        # How often the submitter has listed pods.
+        self.looks = 0
         self._lives: list[threading.Thread] = []
         self._collecting = threading.Thread(target=self._collect, daemon=True)
         self._stopping = threading.Event()
@@ -132,7 +134,9 @@ class FakeTrainer:
 
     # The life of one job.
     def _live(self, key: Key) -> None:
-        life = Life(self.objects, key, self.script, self.pods, self.folder)
+        life = Life(
+            self.objects, key, self.script, self.pods, self.folder, looks=lambda: self.looks
+        )
         try:
             life.run()
         except GoneError:

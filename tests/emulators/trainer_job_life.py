@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tests.free_ports import free_port
 GROUP = "trainer.kubeflow.org"
 RUNTIMES = f"{GROUP}/v1alpha1/trainingruntimes"
 LONGEST_WORKING_NAME = 48
+# How long a submitter that is slow, or gone, is waited for.
+LONGEST_LOOK_SECONDS = 20.0
 _LOST = "RuntimeError: [gloo] Connection closed by peer [10.0.0.7]:1234"
 
 
@@ -30,13 +33,16 @@ class GoneError(Exception):
 
 
 class Life:
-    """`started`: every pod that any job has started, by name; `folder`: their temporary files."""
+    """`started`: every pod that any job has started, by name; `folder`: their temporary files.
+
+    `looks` tells how often the submitter has listed pods.
+    """
 
     def __init__(
         self, objects: Objects, key: Key, script: dict[str, Any], started: dict[str, Pod],
-        folder: Path,
+        folder: Path, looks: Callable[[], int],
     ) -> None:  # fmt: skip
-        self.objects, self.key, self.script = objects, key, script
+        self.objects, self.key, self.script, self.looks = objects, key, script, looks
         self.started, self.folder = started, folder
         self.identity = (objects.get(key) or {"metadata": {"uid": ""}})["metadata"]["uid"]
         self.scale = self.script.get("scale", 0.1)
@@ -57,6 +63,16 @@ class Life:
             if (left := deadline - time.monotonic()) <= 0:
                 return
             time.sleep(min(0.02, left))
+
+    def wait_for_looks(self, before: int) -> None:
+        """Wait until the submitter has seen the pods as they are now, as it has time to really.
+
+        It fetches their logs after it has listed them; its next list says that this is done.
+        """
+        deadline = time.monotonic() + LONGEST_LOOK_SECONDS
+        while self.looks() < before + 2 and time.monotonic() < deadline:
+            self.sleep(0)
+            time.sleep(0.02)
 
     def status(self, **counts: int) -> None:
         zeros = dict.fromkeys(("ready", "succeeded", "failed", "active", "suspended"), 0)
@@ -116,11 +132,13 @@ class Life:
             if counted > runtime_policy["maxRestarts"]:
                 said = f"jobset failed due to reaching max number of restarts {first}"
                 self.fail("ReachedMaxRestarts", said)
+            seen = self.looks()
             self.status()
             self.sleep(0.8)
             self.status(failed=1)
             self.sleep(0.1)
             self.status()
+            self.wait_for_looks(seen)
             self.end_pods()
             attempt += 1
 

@@ -53,10 +53,11 @@ def test_work_beyond_the_limit_times_out_and_keeps_its_place_until_its_thread_is
 def test_what_waited_too_long_is_not_begun():
     async def scenario():
         admission = Admission(workers=1, queue_limit=1, time_limit_s=0.1)
-        begun = []
-        slow = asyncio.create_task(hold(admission, lambda: time.sleep(1)))
+        gate, begun = threading.Event(), []
+        slow = asyncio.create_task(hold(admission, gate.wait))
         late = asyncio.create_task(hold(admission, lambda: begun.append(1)))
         results = await asyncio.gather(slow, late, return_exceptions=True)
+        gate.set()
         await until(lambda: not admission.is_working())
         await asyncio.sleep(0.1)
         return results, begun
@@ -69,9 +70,14 @@ def test_what_waited_too_long_is_not_begun():
 def test_what_is_cancelled_leaves_the_queue_and_what_has_begun_holds_its_place():
     async def scenario():
         admission = Admission(workers=1, queue_limit=1, time_limit_s=60)
-        gate, begun = threading.Event(), []
-        running = asyncio.create_task(hold(admission, gate.wait))
-        await until(admission.is_working)
+        started, gate, begun = threading.Event(), threading.Event(), []
+
+        def work():
+            started.set()
+            return gate.wait()
+
+        running = asyncio.create_task(hold(admission, work))
+        await until(started.is_set)
         queued_before = metrics.QUEUED._value.get()
         for _ in range(20):
             waiting = asyncio.create_task(hold(admission, lambda: begun.append(1)))
@@ -152,9 +158,14 @@ def test_large_requests_that_wait_take_a_quarter_of_the_places_at_most():
 def test_closing_answers_whoever_waits_and_knows_of_threads_that_still_work():
     async def scenario():
         admission = Admission(workers=1, queue_limit=1, time_limit_s=60)
-        gate = threading.Event()
-        tasks = [asyncio.create_task(hold(admission, lambda: gate.wait(60))) for _ in range(2)]
-        await until(admission.is_working)
+        started, gate = threading.Event(), threading.Event()
+
+        def work():
+            started.set()
+            return gate.wait(60)
+
+        tasks = [asyncio.create_task(hold(admission, work)) for _ in range(2)]
+        await until(started.is_set)
         queued = metrics.QUEUED._value.get()
         admission.close()
         results = await asyncio.gather(*tasks, return_exceptions=True)

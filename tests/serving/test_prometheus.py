@@ -15,6 +15,8 @@ import yaml
 from free_ports import free_port
 from refused import V1
 
+from tests.waiting import answers, wait_for
+
 MONITORING = Path(__file__).resolve().parents[2] / "manifests" / "monitoring"
 # What a healthy predictor of a model without a reference rightly has no data for.
 EMPTY = {"Refused to protect the server", "Drift against the training images"}
@@ -55,6 +57,7 @@ def prometheus(predictor, scene_png, tmp_path_factory) -> Iterator[httpx.Client]
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), process)
             end = time.monotonic() + 60
             while scrapes(client) < SCRAPES:
                 assert time.monotonic() < end, (folder / "log").read_text()

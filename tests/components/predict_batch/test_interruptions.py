@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from components.predict_batch.step import predict_batch
-from segmentor import retrying
 from segmentor.errors import StoreError
 from segmentor.model import LocalModel
 from tests.components.predict_batch.bulk_builders import check_law
@@ -25,7 +24,6 @@ EXPIRED = Answer(
 @pytest.fixture
 def network(store, store_environment, monkeypatch):
     """The store by way of a network that fails; `store` itself is reached directly."""
-    monkeypatch.setattr(retrying, "LAPTOP_SILENCE_SECONDS", 1.0)
     with bad_network(store_environment["S3_ENDPOINT"]) as server:
         monkeypatch.setenv("S3_ENDPOINT", server.address)
         yield server
@@ -35,7 +33,7 @@ def network(store, store_environment, monkeypatch):
 def test_a_network_that_fails_changes_nothing(
     store, source, images, output, model, network, chance: random.Random, mask_files
 ) -> None:
-    network.troubles = [chance.choice(TROUBLES) if chance.random() < 0.2 else "" for _ in range(90)]
+    network.troubles = [chance.choice(TROUBLES) if chance.random() < 0.2 else "" for _ in range(80)]
     predict_batch(str(source), str(model), str(output), mask_files, part_images=7)
     assert network.troubles == []
     check_law(store, output, images, LocalModel(model))
@@ -71,7 +69,7 @@ def test_a_process_that_is_killed_at_any_moment_goes_on(
             command, env=environment, cwd=repository, stdout=subprocess.PIPE, text=True
         )
         try:
-            said, _ = process.communicate(timeout=chance.uniform(1.0, 4.0) + kills)
+            said, _ = process.communicate(timeout=chance.uniform(1.0, 4.0) * 1.3**kills)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

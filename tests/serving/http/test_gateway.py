@@ -21,13 +21,13 @@ def test_an_idle_connection_stays_open_for_as_long_as_the_flag_says(street_model
         running_predictor(street_model, tmp_path, "--keep_alive=1") as running,
         socket.create_connection(("127.0.0.1", running.http_port), timeout=60) as connection,
     ):
+        started = time.monotonic()
         connection.sendall(ask)
         reply = b""
         while not reply.endswith(b"true}"):
             reply += connection.recv(1000)
-        started = time.monotonic()
         assert connection.recv(1000) == b""
-        assert 0.9 < time.monotonic() - started < 30
+        assert 1 <= time.monotonic() - started < 30
 
 
 def test_by_default_it_outlives_the_hour_of_envoy():

@@ -53,7 +53,7 @@ def test_bodies_in_memory_are_bounded_and_small_ones_find_room(street_model, tmp
 
 def test_clients_that_hang_up_leave_the_queue(native_predictor, scene_png):
     running = native_predictor
-    image = encode_png(np.zeros((1000, 1000, 3), np.uint8))
+    image = encode_png(np.zeros((1900, 1900, 3), np.uint8))
     head = f"POST {V1} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         for _ in range(20):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,9 @@ def start(road_data, flags, repository):
 
 
 def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
+    """Wait until this epoch has ended, or a later one."""
     for line in process.stderr:
-        if f"epoch={epoch}/" in line:
+        if (ended := re.search(r" epoch=(\d+)/\d+ train_loss=", line)) and int(ended[1]) >= epoch:
             return
     pytest.fail(f"the run ended before epoch {epoch}")
 
@@ -93,24 +95,8 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(
     assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
 
 
-def test_sigterm_saves_between_batches_exits_143_and_goes_on_there(
-    start, train, road_data, finished, tmp_path
-):
-    process = start(tmp_path, *OVERRIDES)
-    wait_for_epoch(process, 2)
-    process.send_signal(signal.SIGTERM)
-    process.wait(200)
-    assert process.returncode == 143
-    state = load_state(tmp_path / ".checkpoint.running")
-    assert state.progress.epoch in (2, 3)
-    assert state.partial is not None
-    assert state.partial.batches > 0
-    assert train(road_data, tmp_path, *OVERRIDES).code == 0
-    assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
-
-
 # A process of its own: what it sends itself must not end the tests.
-STOPPED_IN_VALIDATION = """
+STOPPED = """
 import os, signal, sys
 from components.train.__main__ import main
 from components.train.runner import SegmentationRunner
@@ -119,22 +105,27 @@ handle_batch = SegmentationRunner.handle_batch
 
 def handle_and_stop(runner, batch):
     handle_batch(runner, batch)
-    if runner.is_valid_loader and runner.epoch_step == 2:
+    if getattr(runner, sys.argv[1]) and runner.epoch_step == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGTERM)
 
 SegmentationRunner.handle_batch = handle_and_stop
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[3:]))
 """
 
 
-def test_sigterm_in_validation_saves_at_once_and_validates_again(
-    train, road_data, finished, flags, repository, tmp_path
+@pytest.mark.parametrize(
+    ("loader", "epoch", "saved"),
+    [("is_train_loader", 3, (2, 1)), ("is_valid_loader", 2, (1, 2))],
+    ids=["between batches", "in validation, which begins again"],
+)
+def test_sigterm_saves_exits_143_and_goes_on_there(
+    train, road_data, finished, flags, repository, tmp_path, loader, epoch, saved
 ):
-    arguments = [*flags(road_data, tmp_path), *OVERRIDES]
-    command = [sys.executable, "-c", STOPPED_IN_VALIDATION, *arguments]
+    arguments = [loader, str(epoch), *flags(road_data, tmp_path), *OVERRIDES]
+    command = [sys.executable, "-c", STOPPED, *arguments]
     assert subprocess.run(command, cwd=repository).returncode == 143
     state = load_state(tmp_path / ".checkpoint.running")
-    assert (state.progress.epoch, state.partial.batches) == (1, 2)
+    assert (state.progress.epoch, state.partial.batches) == saved
     assert train(road_data, tmp_path, *OVERRIDES).code == 0
     assert_same_result(finished.checkpoint, tmp_path / "checkpoint")
 

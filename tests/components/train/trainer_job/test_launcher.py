@@ -66,7 +66,7 @@ def test_the_nodes_find_the_data_sets_in_the_store(trained, road_data, tmp_path)
 
 def test_a_job_that_is_complete_before_the_first_look_is_a_success(trained):
     trained.server.script(scale=0.001, attempts=[[FINE]])
-    trained.train(patience(start=1.0))
+    trained.train()
     require_clean(trained)
 
 
