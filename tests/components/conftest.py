@@ -70,6 +70,10 @@ class ApiServer:
         """Makes the next watches fail, each as its word says."""
         self.port_file.with_suffix(".faults").write_text(" ".join(words))
 
+    def troubles(self) -> list[str]:
+        """Returns the words that no watch has taken yet."""
+        return self.port_file.with_suffix(".faults").read_text().split()
+
     def script(self, **script) -> None:
         """Says how Kubeflow Trainer's next jobs go (tests/emulators/fake_trainer.py)."""
         assert self.request("POST", "/trainer", data=json.dumps(script)).status_code == 200
