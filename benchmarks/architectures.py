@@ -65,8 +65,7 @@ Written by `python -m benchmarks.architectures`; run it again after a change of 
 {SIZE[0]} x {SIZE[1]}, one output channel, random weights. *Trains*: builds, takes an \
 optimiser step, saves and loads. *resize*, *native*: exports under this size policy, and ONNX \
 Runtime gives the same probability (difference at most {MAX_DIFFERENCE:g}) at {len(SIZES)} \
-sizes, in batches of 1 and 2. *ms*: one image, best of 15, {THREADS} threads, ONNX Runtime; empty \
-where the machine was too busy to time it.
+sizes, in batches of 1 and 2. *ms*: one image, best of 15, {THREADS} threads, ONNX Runtime.
 """
 COLUMNS = "trains | resize | native | parameters | GMAC | ms |\n" + "|---" * 8 + "|\n"
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from segmentor.errors import ConfigError
 from segmentor.nn.network_names import require_known, require_options
+from segmentor.nn.same_padding import make_padding_constant
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
         channels: C, the number of output channels.
 
     Returns:
-        A module float32 (N, 3, h, w) -> logits float32 (N, C, h, w).
+        A module float32 (N, 3, h, w) -> logits float32 (N, C, h, w), for multiples of its stride.
 
     Raises:
         ConfigError: no such architecture or encoder (with the nearest names), or options that
@@ -72,6 +73,7 @@ def build_network(config: NetworkConfig, channels: int) -> nn.Module:
             f"{name} with {config.encoder} and {config.options or 'no options'} ({reason})",
             "a combination that segmentation-models-pytorch can build",
         ) from error
+    make_padding_constant(network)
     return network
 
 

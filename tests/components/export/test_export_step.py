@@ -155,6 +155,18 @@ def test_a_native_model_of_several_classes_answers_at_the_images_size(
     assert max(height * width for height, width in sizes) <= 288**2
 
 
+@pytest.mark.slow
+def test_a_native_model_may_have_an_encoder_that_pads_as_tensorflow_does(tmp_path: Path) -> None:
+    network = {"architecture": "unet", "encoder": "tu-tf_mobilenetv3_small_minimal_100"}
+    write_checkpoint(tmp_path / "checkpoint", network=network, size_policy="native")
+    checkpoint = load_for_export(tmp_path / "checkpoint")
+    write_model(tmp_path / "model.onnx", checkpoint)
+    model, forward = OnnxModel(tmp_path / "model.onnx"), as_forward(checkpoint.deployable())
+    for height, width in ((33, 71), (64, 96), (95, 130)):
+        images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        assert np.abs(model.forward(images) - forward(images)).max() < 1e-4
+
+
 def test_a_model_whose_weights_were_changed_is_caught(
     folder: Path, outputs: Path, tmp_path: Path
 ) -> None:

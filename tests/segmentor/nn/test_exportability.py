@@ -9,7 +9,7 @@ from segmentor.nn.network import NetworkConfig, build_network
     ("architecture", "encoder", "reason"),
     [
         ("pspnet", "tu-test_resnet", "native with pspnet, which works at one size alone"),
-        ("unet", "tu-tf_mobilenetv3_small_minimal_100", "pads by the size of its input"),
+        ("unet", "tu-dm_nfnet_f0", "pads by the size of its input"),
     ],
 )
 def test_what_cannot_be_exported_natively_is_refused_but_can_be_resized(
@@ -22,6 +22,7 @@ def test_what_cannot_be_exported_natively_is_refused_but_can_be_resized(
         require_exportable(network, config, "native")
 
 
-def test_a_proven_network_is_not_refused() -> None:
-    config = NetworkConfig("unet", "tu-test_resnet")
+@pytest.mark.parametrize("encoder", ["tu-test_resnet", "tu-tf_efficientnet_lite0"])
+def test_a_proven_network_is_not_refused(encoder: str) -> None:
+    config = NetworkConfig("unet", encoder)
     require_exportable(build_network(config, 1), config, "native")
