@@ -93,7 +93,7 @@ def test_an_api_server_that_is_away_for_a_while_does_not_fail_the_deployment(
     with Relay(api_server.url) as relay:
         monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, relay.url, TOKEN)))
         if moment == "before":
-            relay.closed_until = time.monotonic() + 5.0
+            relay.seconds_from_first = 5.0
         else:
             relay.close_after("/apis/serving.kserve.io/v1beta1", seconds=3.0)
         deploy(*artifacts, plan)
@@ -110,6 +110,7 @@ class Relay:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.closed_until = 0.0
+        self.seconds_from_first = 0.0  # closed, from the first connection on
         self.trigger = b""
         self.is_armed, self.seconds = False, 0.0
         self.thread = threading.Thread(target=self.accept, daemon=True)
@@ -134,6 +135,9 @@ class Relay:
 
     def pass_on(self, client: socket.socket) -> None:
         with client:
+            if self.seconds_from_first:
+                self.closed_until = time.monotonic() + self.seconds_from_first
+                self.seconds_from_first = 0.0
             if time.monotonic() < self.closed_until:
                 return
             with socket.create_connection(self.target) as server:
