@@ -91,7 +91,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for name in names:
             run(folder, name, arguments.cpu_s, seed)
-    print("| preset | weights | epochs | CPU s | IoU | 95 % | each seed |")
+    print("| preset | encoder weights | epochs | CPU s | mean IoU | 95 % | each seed |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
         print(row(folder / name))

@@ -17,7 +17,7 @@ from segmentor.errors import StoreError
 from segmentor.object_uri import ObjectUri
 from segmentor.retrying import NetworkRetry
 from segmentor.store_connection import StoreConnection
-from segmentor.store_errors import MISSING, store_errors
+from segmentor.store_errors import EXISTING, MISSING, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,9 @@ class ObjectStore:
                 return
             try:
                 self.client.make_bucket(bucket)
-            except S3Error:
-                # Made by another process, or by a request of ours whose answer was lost.
-                if not self.client.bucket_exists(bucket):
+            except S3Error as error:
+                # Created by another process, or by a request of ours whose answer was lost.
+                if error.code not in EXISTING or not self.client.bucket_exists(bucket):
                     raise
 
         self._call(ObjectUri(bucket, ""), ensure)

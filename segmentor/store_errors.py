@@ -13,6 +13,8 @@ from segmentor.retrying import NetworkRetry, failure_name
 
 # Codes that say that there is no such object.
 MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject")
+# Codes that say that a bucket is there, perhaps somebody else's.
+EXISTING = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def doctor() -> None:
     """Show what is installed and what works here, each with a remedy.
 
     `off` means that something is not set up, which may be fine. The exit code is 3 if anything
-    that is set up fails, else 0. No check takes more than 20 seconds.
+    that is set up fails, else 0. No check takes more than a minute.
     """
     from pipelines.doctor.examination import examine, table
     from pipelines.doctor.finding import State

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from components.container_images import DATA, PREDICTOR, TRAINER
 from pipelines.doctor.cluster import check_cluster, check_pipelines
 from pipelines.doctor.finding import Finding, State
+from segmentor.retrying import failure_name
 
 CONNECT_SECONDS = 5
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
@@ -38,7 +39,8 @@ def check_gpu() -> list[Finding]:
 
 def check_store() -> list[Finding]:
     """List the buckets of the object store that the environment names."""
-    from minio.error import S3Error
+    import urllib3
+    from minio.error import MinioException, S3Error
 
     from segmentor.object_store import ObjectStore
 
@@ -58,6 +60,10 @@ def check_store() -> list[Finding]:
             found = f"{store.endpoint}, the keys may not list buckets"
             return [Finding("S3", State.WORKS, found)]
         found = f"{store.endpoint}: {error.code} ({error.message})"
+        return [Finding("S3", State.FAILS, found, remedy)]
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        found = f"{store.endpoint}: no answer ({failure_name(error)})"
+        remedy = "check S3_ENDPOINT; is there a firewall or a proxy between?"
         return [Finding("S3", State.FAILS, found, remedy)]
     names = ", ".join(bucket.name for bucket in buckets[:5]) or "no bucket yet"
     more = f" and {len(buckets) - 5} more" if len(buckets) > 5 else ""

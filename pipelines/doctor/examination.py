@@ -10,7 +10,7 @@ from pipelines.doctor.checks import CHECKS
 from pipelines.doctor.finding import Finding, State
 from segmentor.text_table import text_table
 
-# Five checks start at once, and each imports a large library before it asks anything.
+# The checks start at once, and torch and kfp are slow to import on a busy machine.
 LIMIT_SECONDS = 60.0
 
 

@@ -97,9 +97,9 @@ def _run(plan: RunPlan, steps: HostRunner | DockerRunner, display: StepDisplay) 
     state: State = "interrupted"
     try:
         with (
+            _stopping_on_signals(steps),
             _ONE_RUN_AT_A_TIME,
             _logging_to(plan.folder / LOGS / "kfp.log"),
-            _stopping_on_signals(steps),
         ):
             state = "done" if orchestrator.run(specification, plan.values) else "failed"
     finally:

@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 from pipelines.processes import free_port, host_environment, start_process, stop_process
 from segmentor.errors import PredictorError
 
+# A machine with other work imports slowly; a predictor that has ended is noticed at once.
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 

@@ -6,9 +6,11 @@ from segmentor.contract import SizePolicy
 from segmentor.errors import ConfigError
 from segmentor.nn.network import FIXED_SIZE_ARCHITECTURES, NetworkConfig
 
-# Layers that pad by the size of their input and that same_padding.py leaves alone: with free sizes
-# the exporter takes minutes, or does not end. By name, because timm and SMP each have their own.
+# Layers that pad by the size of their input, where same_padding.py leaves them alone: with free
+# sizes the exporter takes minutes or more. By name, because timm and SMP each have their own.
 SAME_PADDING = (
+    "CondConv2d",
+    "Conv2dSame",
     "Conv2dSameExport",
     "StdConv2dSame",
     "ScaledStdConv2dSame",

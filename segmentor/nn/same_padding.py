@@ -1,14 +1,17 @@
 """TensorFlow's "same" padding as constants, for a network whose input is a multiple of its stride.
 
 timm computes the padding of such a convolution from the size of its input. With free sizes torch's
-exporter carries that along as symbolic arithmetic: five minutes for efficientnet_lite0, where
-constants take seconds. Whoever runs a network here gives it a multiple of its stride, and then
-each convolution gets a multiple of its own, for which the padding is always the same.
+exporter carries that along as symbolic arithmetic: more than five minutes for efficientnet_lite0,
+where constants take half a minute. Every caller gives the network a multiple of its stride, so each
+convolution gets a multiple of its own, and its padding is always the same.
 """
 
 from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn import functional
+
+# Of an encoder whose stages are all used; its stride is 32, or less where it is dilated.
+FULL_DEPTH = 5
 
 
 class ConstantSameConv2d(nn.Conv2d):
@@ -43,7 +46,13 @@ class ConstantSameConv2d(nn.Conv2d):
 
 
 def make_padding_constant(network: nn.Module) -> None:
-    """Replace each convolution that pads by the size of its input; weights keep their names."""
+    """Replace each convolution that pads by the size of its input; weights keep their names.
+
+    A shallower encoder stays as it is. timm runs its later blocks as well, on sizes that are no
+    multiples of their strides.
+    """
+    if getattr(getattr(network, "encoder", None), "_depth", None) != FULL_DEPTH:
+        return
     found = [(name, item) for name, item in network.named_modules() if type(item) is Conv2dSame]
     for name, convolution in found:
         network.set_submodule(name, ConstantSameConv2d(convolution))

@@ -145,7 +145,7 @@ class ApiHandler(Handler):
             self.close_connection = True
             return
         self.send_response(200)
-        # Said, since a client may send its next request on a connection that it takes for open.
+        # Announced, because a client may reuse a connection that it believes to be open.
         self.send_header("Connection", "close")
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")

@@ -23,7 +23,7 @@ from tests.free_ports import free_port
 GROUP = "trainer.kubeflow.org"
 RUNTIMES = f"{GROUP}/v1alpha1/trainingruntimes"
 LONGEST_WORKING_NAME = 48
-# How long a submitter that is slow, or gone, is waited for.
+# How long to wait for a submitter that is slow or gone.
 LONGEST_LOOK_SECONDS = 20.0
 _LOST = "RuntimeError: [gloo] Connection closed by peer [10.0.0.7]:1234"
 
@@ -65,7 +65,7 @@ class Life:
             time.sleep(min(0.02, left))
 
     def wait_for_looks(self, before: int) -> None:
-        """Wait until the submitter has seen the pods as they are now, as it has time to really.
+        """Wait until the submitter has seen the pods as they are now; a real cluster is slower.
 
         It fetches their logs after it has listed them; its next list says that this is done.
         """

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.doctor.checks import check_store
 from pipelines.doctor.examination import examine, table
 from pipelines.doctor.finding import Finding, State
 from pipelines.doctor.installed import SHOWN
+from segmentor import retrying
 from tests.emulators.kfp_server import kfp_server
 from tests.loopback_servers import Handler, running
 
@@ -120,6 +122,19 @@ def test_a_server_that_never_answers_ends_at_the_limit(monkeypatch: pytest.Monke
 
     assert found.state is State.FAILS
     assert found.found == "no answer within 3 s"
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_store_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(retrying, "LAPTOP_SECONDS", 1.0)
+    monkeypatch.setattr(retrying, "LAPTOP_SILENCE_SECONDS", 0.8)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        monkeypatch.setenv("S3_ENDPOINT", address)
+        (found,) = check_store()
+
+    assert (found.state, found.found) == (State.FAILS, f"{address}: no answer (ReadTimeoutError)")
 
 
 def test_every_extra_that_people_use_is_examined(repository: Path) -> None:

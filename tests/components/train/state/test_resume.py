@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -28,29 +27,6 @@ from segmentor.training_mirror import mirrors_of, remove_finished
 # float32 and four epochs, as `finished`.
 OVERRIDES = ("training.epochs=4", "training.precision=fp32")
 FILES = ("weights.safetensors", "contract.json")
-
-
-@pytest.fixture
-def start(road_data, flags, repository):
-    """Start the step as a process of its own."""
-    running = []
-
-    def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-        folder.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "components.train", *flags(road_data, folder), *overrides],
-            cwd=repository,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stderr.close()
 
 
 def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
@@ -79,16 +55,39 @@ def assert_equal(one: object, other: object) -> None:
         assert one == other
 
 
+# On a fast machine the run would be over before it is killed.
+SLOW = """
+import sys, time
+from components.train.__main__ import main
+from components.train.runner import SegmentationRunner
+
+handle_batch = SegmentationRunner.handle_batch
+
+def handle_and_wait(runner, batch):
+    handle_batch(runner, batch)
+    time.sleep(0.3)
+
+SegmentationRunner.handle_batch = handle_and_wait
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_a_run_killed_at_random_moments_ends_bit_identical(
-    start, train, road_data, finished, tmp_path, chance
+    train, road_data, finished, flags, repository, tmp_path, chance
 ):
     """Catalyst's own resume is silently ignored (22.4): the run would start anew or differ."""
+    # The cache is a file.
+    arguments = [*flags(road_data, tmp_path), *OVERRIDES, "training.cache_bytes=0"]
+    command = [sys.executable, "-c", SLOW, *arguments]
     for epoch in (1, 2):
-        process = start(tmp_path, *OVERRIDES, "training.cache_bytes=0")  # the cache is a file
-        wait_for_epoch(process, epoch)
-        time.sleep(chance.uniform(0, 0.4))  # within an epoch, or in the middle of a save
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with subprocess.Popen(
+            command, cwd=repository, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                wait_for_epoch(process, epoch)
+                time.sleep(chance.uniform(0, 0.6))  # within an epoch, or in the middle of a save
+            finally:
+                process.kill()
         assert [path.name for path in tmp_path.iterdir()] == [".checkpoint.running"]
     assert train(road_data, tmp_path, *OVERRIDES).code == 0
     assert not list(tmp_path.glob(".*"))
