@@ -150,11 +150,11 @@ def test_a_training_that_was_interrupted_goes_on_to_the_checkpoint_of_an_undistu
     tmp_path: Path, store_environment: dict[str, str]
 ) -> None:
     export, run = write_small_export(tmp_path / "small.zip"), tmp_path / "run"
-    arguments = ["run", "--export", str(export), "--output", str(run), "training.epochs=6"]
+    arguments = ["run", "--export", str(export), "--output", str(run), "training.epochs=12"]
     environment = {**os.environ, **store_environment}
     command = [sys.executable, "-m", "pipelines.cli", *arguments]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: says(run / "logs" / "train.log", "epoch=2/6"))
+    wait_for(lambda: says(run / "logs" / "train.log", "epoch=2/12"))
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=200)[1]
     assert process.returncode == 130, errors
@@ -172,7 +172,7 @@ def test_a_training_that_was_interrupted_goes_on_to_the_checkpoint_of_an_undistu
     flags = [f"--{name}={record.artifact('split', name)}" for name in ("train", "val")]
     outputs = ("checkpoint", "metrics", "logs", "training-report")
     flags += [f"--{name}={other / name}" for name in outputs]
-    module = [sys.executable, "-m", "components.train", *flags, "training.epochs=6"]
+    module = [sys.executable, "-m", "components.train", *flags, "training.epochs=12"]
     subprocess.run(module, check=True, capture_output=True)
     for name in ("weights.safetensors", "contract.json"):
         content = (record.artifact("train", "checkpoint") / name).read_bytes()
